@@ -1,0 +1,211 @@
+"""The command line: a lazy table of commands, the flags they share, and the one place that turns errors into statuses.
+
+`face` wraps a command's function with `--json`, `-q`, `-v`, `--config` and `--print-config`; `run` executes a command
+line and returns its exit status. Only the command that was asked for is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import inspect
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from clet.commands import TABLE
+from clet.config import command_defaults
+from clet.exits import CletError, ExitCode, WriteError, is_broken_pipe
+from clet.log import log
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived in a command that has nothing to finish."""
+
+
+def _load_config(context: typer.Context, path: str | None) -> str | None:
+    if path:
+        known = [param.name for param in context.command.params]
+        context.default_map = command_defaults(path, _name(context), known)
+    return path
+
+
+def _name(context: typer.Context) -> str:
+    return context.command_path.partition(" ")[2]
+
+
+Json = Annotated[bool, typer.Option("--json", help="Make every line on stderr one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more.")]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        envvar="CLET_CONFIG",
+        is_eager=True,
+        callback=_load_config,
+        help="Take settings from the command's table in a TOML file.",
+        show_default=False,
+    ),
+]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the settings in force and exit.")]
+
+
+def face(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with the flags that every command has; it may declare `context: typer.Context` itself."""
+    shared = {"json": Json, "quiet": Quiet, "verbose": Verbose, "config": Config, "print_config": PrintConfig}
+    signature = inspect.signature(function, eval_str=True)
+    wants_context = "context" in signature.parameters
+
+    @functools.wraps(function)
+    def command(context: typer.Context, **values: Any) -> int:
+        flags = {name: values.pop(name) for name in shared}
+        log.configure(_name(context), json=flags["json"], quiet=flags["quiet"], verbose=flags["verbose"])
+        if flags["print_config"]:
+            _print_config(values)
+            return ExitCode.OK
+        if wants_context:
+            values["context"] = context
+        return int(function(**values) or ExitCode.OK)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [p.replace(kind=keyword) for p in signature.parameters.values() if p.name != "context"]
+    context = inspect.Parameter("context", keyword, annotation=typer.Context)
+    extra = [
+        inspect.Parameter(name, keyword, annotation=kind, default=None if name == "config" else False)
+        for name, kind in shared.items()
+    ]
+    command.__signature__ = inspect.Signature([context, *own, *extra])
+    # typer reads annotations, not the signature, through get_type_hints: both have to agree.
+    command.__annotations__ = {p.name: p.annotation for p in [context, *own, *extra]}
+    return command
+
+
+def _print_config(values: dict[str, Any]) -> None:
+    import orjson
+
+    for name, value in sorted(values.items()):
+        line = b"# %s is not set" % name.encode() if value is None else name.encode() + b" = " + orjson.dumps(value)
+        sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def load_command(name: str) -> Any:
+    """The command `name` as a typer (click) command object, its module imported."""
+    module = importlib.import_module(TABLE[name][0])
+    app = typer.Typer(
+        pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False, no_args_is_help=False
+    )
+    settings = {"help_option_names": ["-h", "--help"]}
+    subcommands = getattr(module, "SUBCOMMANDS", None)
+    if subcommands is None:
+        app.command(name, context_settings=settings)(face(module.main))
+        return typer.main.get_command(app)
+    app.callback(help=module.__doc__.splitlines()[0], no_args_is_help=True, context_settings=settings)(lambda: None)
+    for sub, function in subcommands.items():
+        app.command(sub, context_settings=settings)(face(function))
+    group = typer.main.get_command(app)
+    group.name = name
+    return group
+
+
+class LazyGroup(TyperGroup):
+    """The group of all commands, each imported when it is used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of the table."""
+        return list(TABLE)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or None for an unknown name."""
+        return load_command(cmd_name) if cmd_name in TABLE else None
+
+
+def build() -> Any:
+    """The root command."""
+    app = typer.Typer(cls=LazyGroup, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+    app.callback(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "CLET"})(lambda: None)
+    root = typer.main.get_command(app)
+    root.name = "clet"
+    return root
+
+
+def _on_sigterm(*_: object) -> None:
+    raise Terminated
+
+
+def run(arguments: list[str]) -> int:
+    """Execute one command line; the exit status. Never raises for what a user or the system did."""
+    log.command = arguments[0] if arguments and arguments[0] in TABLE else ""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        status = int(build()(arguments, prog_name="clet", standalone_mode=False) or 0)
+        _flush_stdout()
+        return status
+    except Terminated:
+        return ExitCode.TERMINATED
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except CletError as error:
+        log.error(str(error), event="error")
+        return error.status
+    except OSError as error:
+        if is_broken_pipe(error):
+            _silence_stdout()
+            return ExitCode.PIPE_CLOSED
+        return _bug()
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own: typer vendors click, so its classes have no stable home
+            return _usage(error)
+        if type(error).__name__ == "Abort":
+            return ExitCode.INTERRUPTED
+        if type(error).__name__ == "Exit":
+            return int(getattr(error, "exit_code", 0))
+        return _bug()
+
+
+def _usage(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        os.write(2, (error.format_message().rstrip() + "\n").encode())
+        return ExitCode.USAGE
+    text = error.format_message().rstrip(".")
+    help_line = f"clet {_name(context)} --help".replace("  ", " ") if context is not None else "clet --help"
+    log.error(f"{text[:1].lower()}{text[1:]}; see {help_line}", event="error")
+    return ExitCode.USAGE
+
+
+def _bug() -> int:
+    text = traceback.format_exc()
+    if log.json:
+        log.error(text.strip().splitlines()[-1], event="bug", traceback=text)
+    else:
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+    return ExitCode.BUG
+
+
+def _flush_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if is_broken_pipe(error):
+            raise
+        _silence_stdout()
+        raise WriteError(f"stdout: {error.strerror}") from None
+
+
+def _silence_stdout() -> None:
+    """Keep the interpreter's last flush from complaining about a pipe that is gone."""
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)

@@ -1,0 +1,181 @@
+"""The one binary container of clet: self-delimiting frames of a small JSON header and named arrays.
+
+Token batches, token shards and the journals of state directories are all sequences of these frames, so one reader
+checks them all. A frame is
+
+    magic 4s | version u8 | kind u8 | codec u8 | 0 u8 | stored u64 | raw u64 | xxh3-64 u64 | payload
+
+little-endian, where xxh3 covers the 24 bytes before it and the stored payload, codec 0 stores the payload as it is
+and codec 1 as one zstd frame. The payload is
+
+    length u32 | JSON {"info": {...}, "arrays": [[name, dtype, shape, offset], ...]} | arrays, 64-byte aligned
+
+so that an array is a view into the payload: reading copies nothing after decompression. Frames concatenate. A stream
+ends with an END frame that counts the frames before it: a cut at a frame boundary is found as well as one inside.
+Integrity is xxh3 (against accident); authenticity is what Merkle roots and signatures are for.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, BinaryIO
+
+import numpy as np
+import orjson
+import xxhash
+import zstandard
+
+from clet.exits import InputError
+
+MAGIC = b"\x89CLT"
+VERSION = 1
+ALIGN = 64
+MAX_PAYLOAD_BYTES = 1 << 30
+DEFAULT_LEVEL = 1  # zstd level 1: 316 MB/s here against 160 at level 3, for 4% more bytes on token ids
+
+_HEADER = struct.Struct("<4sBBBBQQ")
+_CHECK = struct.Struct("<Q")
+HEADER_BYTES = _HEADER.size + _CHECK.size
+_DTYPES = {"<u2", "<u4", "<u8", "<i4", "<i8", "<f4", "<f8", "|u1", "|i1"}
+
+
+class Kind(IntEnum):
+    """What a frame holds."""
+
+    END = 0
+    DOCUMENTS = 1
+    WINDOWS = 2
+    SHARD_HEADER = 3
+    SHARD_FOOTER = 4
+    JOURNAL = 5
+
+
+@dataclass(slots=True)
+class Frame:
+    """One decoded frame. `arrays` are read-only views into one buffer; `offset` is where the frame began."""
+
+    kind: Kind
+    info: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    offset: int = 0
+
+
+def pack_frame(
+    kind: Kind, info: Mapping[str, Any], arrays: Mapping[str, np.ndarray] = {}, level: int | None = DEFAULT_LEVEL
+) -> bytes:
+    """One frame as bytes. `level` is zstd's; None stores the arrays as they are."""
+    table, parts, offset = [], [], 0
+    for name, array in arrays.items():
+        array = np.ascontiguousarray(array)
+        if array.dtype.str not in _DTYPES:
+            raise TypeError(f"array {name} has dtype {array.dtype}, which the container does not carry")
+        table.append([name, array.dtype.str, list(array.shape), offset])
+        parts.append(array)
+        offset += -(-array.nbytes // ALIGN) * ALIGN
+    head = orjson.dumps({"info": dict(info), "arrays": table})
+    start = -(-(4 + len(head)) // ALIGN) * ALIGN
+    payload = bytearray(start + offset)
+    struct.pack_into("<I", payload, 0, len(head))
+    payload[4 : 4 + len(head)] = head
+    for (_, _, _, at), array in zip(table, parts, strict=True):
+        payload[start + at : start + at + array.nbytes] = array.reshape(-1).view(np.uint8).data
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"a frame of {len(payload)} bytes is over the container's limit")
+    body = bytes(payload) if level is None else zstandard.ZstdCompressor(level=level).compress(payload)
+    header = _HEADER.pack(MAGIC, VERSION, kind, level is not None, 0, len(body), len(payload))
+    return header + _CHECK.pack(_checksum(header, body)) + body
+
+
+def end_frame(num_frames: int) -> bytes:
+    """The frame that closes a stream of `num_frames` frames."""
+    return pack_frame(Kind.END, {"frames": num_frames}, level=None)
+
+
+def _checksum(header: bytes, body: bytes) -> int:
+    digest = xxhash.xxh3_64(header)
+    digest.update(body)
+    return digest.intdigest()
+
+
+def read_exactly(stream: BinaryIO, size: int) -> bytes:
+    """`size` bytes, or fewer only at the end of the stream (pipes return short reads)."""
+    first = stream.read(size)
+    if len(first) == size or not first:
+        return first
+    parts, got = [first], len(first)
+    while got < size and (part := stream.read(size - got)):
+        parts.append(part)
+        got += len(part)
+    return b"".join(parts)
+
+
+def read_frame(stream: BinaryIO, name: str, offset: int = 0) -> tuple[Frame, int] | None:
+    """The next frame and its size in bytes, or None at a clean end of the stream. Raises InputError."""
+    head = read_exactly(stream, HEADER_BYTES)
+    if not head:
+        return None
+    if len(head) < HEADER_BYTES:
+        raise InputError(f"{name}: truncated inside a frame header at byte {offset}")
+    magic, version, kind, codec, _, stored, raw = _HEADER.unpack_from(head)
+    if magic != MAGIC:
+        raise InputError(f"{name}: no clet frame at byte {offset}")
+    if version != VERSION:
+        raise InputError(f"{name}: container version {version}; this clet reads version {VERSION}")
+    if stored > MAX_PAYLOAD_BYTES or raw > MAX_PAYLOAD_BYTES or codec > 1 or kind not in Kind._value2member_map_:
+        raise InputError(f"{name}: damaged frame header at byte {offset}")
+    body = read_exactly(stream, stored)
+    if len(body) < stored:
+        raise InputError(f"{name}: truncated inside the frame at byte {offset}")
+    if _checksum(head[: _HEADER.size], body) != _CHECK.unpack_from(head, _HEADER.size)[0]:
+        raise InputError(f"{name}: checksum of the frame at byte {offset} differs: the data were damaged")
+    if codec:
+        try:
+            body = zstandard.ZstdDecompressor().decompress(body, max_output_size=raw, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise InputError(f"{name}: frame at byte {offset}: {error}") from None
+    if len(body) != raw:
+        raise InputError(f"{name}: frame at byte {offset} is not of its declared size")
+    info, arrays = _parse_payload(body, name, offset)
+    return Frame(Kind(kind), info, arrays, offset), HEADER_BYTES + stored
+
+
+def _parse_payload(body: bytes, name: str, offset: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        size = struct.unpack_from("<I", body)[0]
+        head = orjson.loads(body[4 : 4 + size])
+        start = -(-(4 + size) // ALIGN) * ALIGN
+        arrays = {}
+        for array_name, dtype, shape, at in head["arrays"]:
+            if dtype not in _DTYPES or at < 0 or any(not isinstance(n, int) or n < 0 for n in shape):
+                raise ValueError(array_name)
+            count = math.prod(shape)
+            arrays[array_name] = np.frombuffer(body, dtype, count, start + at if count else 0).reshape(shape)
+        return dict(head["info"]), arrays
+    except (struct.error, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{name}: malformed frame at byte {offset}: {error}") from None
+
+
+def read_frames(stream: BinaryIO, name: str, *, need_end: bool = True) -> Iterator[Frame]:
+    """All frames but END of one stream or of several concatenated ones.
+
+    `need_end` demands that the last one was closed by its END frame with the right count (InputError otherwise).
+    """
+    offset = num_frames = 0
+    closed = False
+    while (got := read_frame(stream, name, offset)) is not None:
+        frame, size = got
+        offset += size
+        closed = frame.kind is Kind.END
+        if closed:
+            if frame.info.get("frames") != num_frames:
+                raise InputError(f"{name}: {num_frames} frames where {frame.info.get('frames')} were written")
+            num_frames = 0
+            continue
+        num_frames += 1
+        yield frame
+    if need_end and not closed:
+        raise InputError(f"{name}: truncated: the stream ends without its end frame")

@@ -1,0 +1,175 @@
+"""The record: one document and what each stage found out about it, as one JSON object a line (clet-record(5)).
+
+A record is a plain dict. `text` and `tok` come last on a line, so that the line's head can be read, extended and
+passed on without touching the bulk (see `clet.batch`); the other fields keep the order in which they arrived.
+Everything read here may have been written by a stranger: sizes, types and numbers are checked at the edge.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+
+Record = dict[str, Any]
+
+MAX_LINE_BYTES = 64 << 20  # one JSON line; a 10-million-token document with its text still fits
+MAX_ID_CHARS = 32
+
+DTYPES: dict[str, np.dtype] = {"u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
+
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+# What a terminal, a log or a tokenizer should never see: C0 and C1 controls but tab and newline, and noncharacters.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
+# orjson reads integers above 64 bits as floats, silently losing digits. Lines in which such a number may occur are
+# rare enough to be parsed twice.
+_RISKY_NUMBER = re.compile(rb"[\[:,\s-]\d{19,}")
+
+
+class RecordError(ValueError):
+    """A line that is not a record; the text is the reason, a few words."""
+
+
+def canonical_text(text: str) -> str:
+    """The form of a text that is kept and hashed: NFC, newlines as LF, no control characters, no outer white space.
+
+    Lone surrogates, which JSON escapes can smuggle in, become U+FFFD.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return _CONTROL.sub("", text).strip()
+
+
+def record_id(text: str) -> str:
+    """First 128 bits of SHA-256 over the UTF-8 of a canonical text, as 32 hex digits.
+
+    Writers of documents may be hostile, so the id has to resist collisions: Merkle leaves are made of it.
+    """
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def raw_hash(body: bytes) -> str:
+    """SHA-256 of the bytes as they were fetched, hex: the field `raw`."""
+    return hashlib.sha256(body).hexdigest()
+
+
+def format_time(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC with seconds; a naive datetime is taken as UTC."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """A datetime in UTC from RFC 3339 (a date alone is its midnight). Raises ValueError."""
+    moment = datetime.fromisoformat(text.strip())
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def make_record(
+    *,
+    source: str,
+    origin: str,
+    text: str,
+    fetched: datetime | None,
+    url: str | None = None,
+    title: str | None = None,
+    lang: str | None = None,
+    published: datetime | None = None,
+    raw: str | None = None,
+    license: str | None = None,
+    meta: dict[str, Any] | None = None,
+) -> Record:
+    """A new record with canonical text and its id, fields in their documented order.
+
+    `source` is the adapter's name, `origin` the feed, repository, filer or host, `raw` the hash of the bytes fetched.
+    """
+    text = canonical_text(text)
+    return {
+        "id": record_id(text),
+        "source": source,
+        "origin": origin,
+        "url": url,
+        "title": canonical_text(title) if title else title,
+        "lang": lang,
+        "published": format_time(published),
+        "fetched": format_time(fetched),
+        "raw": raw,
+        "license": license,
+        "meta": meta or {},
+        "text": text,
+    }
+
+
+def parse_line(line: bytes) -> Record:
+    """One JSON line as a record. Raises RecordError with the reason."""
+    if len(line) > MAX_LINE_BYTES:
+        raise RecordError("line too long")
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        raise RecordError("not JSON") from None
+    if _RISKY_NUMBER.search(line):
+        _refuse_wide_numbers(line)
+    check_record(record)
+    return record
+
+
+def _refuse_wide_numbers(line: bytes) -> None:
+    def integer(text: str) -> int:
+        value = int(text) if len(text) < 24 else 1 << 64
+        if not -(1 << 63) <= value < 1 << 64:
+            raise RecordError("number out of range")
+        return value
+
+    json.loads(line, parse_int=integer)
+
+
+def check_record(record: object) -> None:
+    """Raise RecordError unless `record` has the shape that every stage relies on."""
+    if not isinstance(record, dict):
+        raise RecordError("not an object")
+    ident = record.get("id")
+    if not isinstance(ident, str) or not _ID.match(ident):
+        raise RecordError("no id of 32 hex digits")
+    for name in ("source", "origin", "url", "title", "lang", "published", "fetched", "raw", "license", "text"):
+        value = record.get(name)
+        if value is not None and not isinstance(value, str):
+            raise RecordError(f"{name} is not a string")
+    if not isinstance(record.get("meta", {}), dict):
+        raise RecordError("meta is not an object")
+
+
+def encode_tok(ids: np.ndarray, fingerprint: str) -> dict[str, Any]:
+    """The `tok` object of a record: base64 of little-endian ids `[n]` of dtype uint16 or uint32."""
+    dtype = "u16" if ids.dtype == np.uint16 else "u32"
+    body = base64.b64encode(np.ascontiguousarray(ids, DTYPES[dtype]).tobytes()).decode()
+    return {"n": len(ids), "dtype": dtype, "ids": body, "fp": fingerprint}
+
+
+def decode_tok(tok: object) -> tuple[np.ndarray, str]:
+    """(ids `[n]`, tokenizer fingerprint) of a `tok` object. Raises RecordError where it contradicts itself."""
+    if not isinstance(tok, dict):
+        raise RecordError("tok is not an object")
+    dtype = DTYPES.get(tok.get("dtype", ""))
+    fingerprint, body = tok.get("fp"), tok.get("ids")
+    if dtype is None or not isinstance(body, str) or not isinstance(fingerprint, str) or not fingerprint:
+        raise RecordError("tok lacks dtype, ids or fp")
+    try:
+        ids = np.frombuffer(base64.b64decode(body, validate=True), dtype)
+    except (binascii.Error, ValueError):
+        raise RecordError("tok.ids is not base64 of whole ids") from None
+    if tok.get("n") != len(ids):
+        raise RecordError("tok.n differs from the number of ids")
+    return ids, fingerprint

@@ -1,0 +1,195 @@
+"""The frame around a stage of the pipeline: what is read, written, counted, rejected and committed, and in which order.
+
+    with Stage(inputs, output, rejects=rejects, state=state) as stage:
+        for batch in drop_repeats(stage.batches(), ...):
+            stage.write(batch)
+    return stage.status
+
+At the end of the block, and only if it ended well: the output is flushed and appears, then the rejects, then the
+state is committed, then the summary is printed. If it ended badly nothing appears and nothing is committed, so the
+same command can simply be run again.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import orjson
+import zstandard
+
+from clet.batch import Batch
+from clet.exits import ExitCode, InputError, UsageError
+from clet.log import Counts, log
+from clet.progress import Progress
+from clet.streams import (
+    JSONL_LEVEL,
+    RecordWriter,
+    Sink,
+    read_batches,
+    same_file,
+    stdin_is_idle_terminal,
+)
+
+Reject = Callable[[Batch, int, str], None]  # (batch, row, reason): record `row` of `batch` is dropped for `reason`
+
+
+class Committable(Protocol):
+    """What a stage may commit at its end: a state directory, or something that wraps one."""
+
+    def commit(self) -> None:
+        """Make durable; called once, after the output is."""
+
+
+class Rejects:
+    """The `--rejects` file: dropped records and unreadable lines as JSONL, each with `reject: {stage, reason}`.
+
+    Compressed unless the name says `.jsonl`; appears whole at `close`.
+    """
+
+    def __init__(self, target: str | None, stage: str):
+        self._stage = stage
+        self._sink = Sink(target) if target else None
+        plain = target is not None and target.endswith((".jsonl", ".json"))
+        compressor = zstandard.ZstdCompressor(level=JSONL_LEVEL, write_checksum=True)
+        self._zstd = None if plain else compressor.compressobj()
+
+    def add_record(self, batch: Batch, row: int, reason: str) -> None:
+        """Keep a dropped record."""
+        if self._sink:
+            self._write(batch.take([row]).annotate("reject", [{"stage": self._stage, "reason": reason}]).line(0))
+
+    def add_object(self, record: dict[str, Any], reason: str) -> None:
+        """Keep a dropped record that never became part of a batch."""
+        if self._sink:
+            text = record.pop("text", None)
+            record = record | {"reject": {"stage": self._stage, "reason": reason}}
+            self._write(orjson.dumps(record if text is None else record | {"text": text}))
+
+    def add_line(self, place: str, reason: str, line: bytes) -> None:
+        """Keep a line that is no record: as text where it is UTF-8, else in base64."""
+        if self._sink:
+            reject = {"stage": self._stage, "reason": reason, "place": place}
+            try:
+                body: dict[str, Any] = {"line": line.decode()}
+            except UnicodeDecodeError:
+                body = {"line_base64": base64.b64encode(line).decode()}
+            self._write(orjson.dumps({"reject": reject, **body}))
+
+    def _write(self, line: bytes) -> None:
+        self._sink.write(self._zstd.compress(line + b"\n") if self._zstd else line + b"\n")
+
+    def close(self) -> None:
+        """Make the file appear."""
+        if self._sink:
+            if self._zstd:
+                self._sink.write(self._zstd.flush())
+            self._sink.close()
+
+    def abort(self) -> None:
+        """Leave no file behind."""
+        if self._sink:
+            self._sink.abort()
+
+
+class Stage:
+    """One run of a stage command over streams of records; see the module's head.
+
+    `output=None` is for stages whose product is not a stream of records.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[str] | None,
+        output: str | None = "-",
+        *,
+        rejects: str | None = None,
+        state: Committable | None = None,
+        plain: bool = False,
+        limit: int | None = None,
+        max_errors: int | None = None,
+    ):
+        self.inputs = list(inputs or [])
+        for target in (output, rejects):
+            if target and target != "-" and same_file(target, self.inputs):
+                raise UsageError(f"{target}: is both input and output; write to another file")
+        if rejects == "-" or (rejects and rejects == output):
+            raise UsageError("--rejects needs a file of its own")
+        self.counts = Counts()
+        self._limit = limit
+        self._max_errors = max_errors
+        self._state = state
+        self._writer = RecordWriter(output, plain=plain) if output else None
+        self._rejects = Rejects(rejects, log.command)
+        self._progress = Progress(self.counts)
+
+    def batches(self) -> Iterator[Batch]:
+        """The input, counted, up to the limit; bad lines are reported, kept in the rejects and passed over."""
+        if stdin_is_idle_terminal(self.inputs):
+            raise UsageError(f"no input: name a file, or pipe records in; see clet {log.command} --help")
+        for batch in read_batches(self.inputs, self.bad_line):
+            if self._limit is not None and self.counts.records_in + len(batch) > self._limit:
+                batch = batch.take(range(self._limit - self.counts.records_in))
+            self.counts.records_in += len(batch)
+            self._progress.tick()
+            if len(batch):
+                yield batch
+            if self._limit is not None and self.counts.records_in >= self._limit:
+                return
+
+    def bad_line(self, place: str, reason: str, line: bytes) -> None:
+        """Report a line that is no record. Raises InputError once there were more than `max_errors`."""
+        self.bad(f"{place}: {reason}")
+        self._rejects.add_line(place, reason, line)
+
+    def bad(self, message: str) -> None:
+        """Report and count one bad piece of input; the command ends with status 1."""
+        self.counts.bad += 1
+        log.error(message)
+        if self._max_errors is not None and self.counts.bad > self._max_errors:
+            raise InputError(f"more than {self._max_errors} bad records; giving up")
+
+    def reject(self, batch: Batch, row: int, reason: str) -> None:
+        """Drop record `row` of `batch`: counted by reason, kept in the rejects."""
+        self.counts.rejected[reason] += 1
+        self._rejects.add_record(batch, row, reason)
+
+    def reject_object(self, record: dict[str, Any], reason: str) -> None:
+        """Drop a record that is still a dict."""
+        self.counts.rejected[reason] += 1
+        self._rejects.add_object(record, reason)
+
+    def write(self, batch: Batch) -> None:
+        """Send a batch on."""
+        self.counts.records_out += len(batch)
+        self.counts.tokens += batch.num_tokens
+        self._writer.write(batch)
+        self._progress.tick()
+
+    @property
+    def status(self) -> ExitCode:
+        """0, or 1 where some input was bad."""
+        return ExitCode.SOME_BAD if self.counts.bad else ExitCode.OK
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._progress.close()
+            self._rejects.abort()
+            if self._writer:
+                self._writer.abort()
+        if kind is None:
+            log.summary(self.counts)
+
+    def _finish(self) -> None:
+        if self._writer:
+            self._writer.close()
+        self._rejects.close()
+        if self._state:
+            self._state.commit()

@@ -1,0 +1,343 @@
+"""Streams of records: reading either encoding from anywhere, writing the one that fits where it goes.
+
+Readers take files, `-` and concatenations, in JSONL (plain, zstd, gzip) or token batches, and yield `Batch`es as they
+arrive. A malformed line is reported with its place and passed over; a malformed or truncated stream is an error.
+Writers choose: token batches into pipes and files once records carry tokens, zstd JSONL before that or where the name
+says so, plain JSONL to a terminal or on request. A file appears whole, under its name, at `close`; `abort` leaves none.
+
+Memory: one batch (at most 4 MB of JSON lines, or the writer's frame) at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from clet import codecs
+from clet.batch import Batch
+from clet.container import Kind, end_frame, read_frames
+from clet.exits import InputError, UsageError, WriteError
+from clet.record import MAX_LINE_BYTES, Record, RecordError, decode_tok, parse_line
+from clet.state import fsync_directory
+
+BATCH_RECORDS = 1024
+BATCH_BYTES = 4 << 20
+JSONL_LEVEL = 3
+
+OnBad = Callable[[str, str, bytes], None]  # (place "file:line", reason, the line)
+
+
+def refuse_bad(place: str, reason: str, line: bytes) -> None:
+    """An `on_bad` for callers that tolerate no bad line."""
+    raise InputError(f"{place}: {reason}")
+
+
+# ---- reading
+
+
+def read_batches(inputs: Sequence[str], on_bad: OnBad = refuse_bad) -> Iterator[Batch]:
+    """Batches of records of all inputs in order; no inputs, or `-`, is stdin.
+
+    Raises UsageError for a file that cannot be opened, InputError for truncation or damage.
+    """
+    for name in inputs or ["-"]:
+        with _open_input(name) as stream:
+            yield from read_stream(codecs.Peekable(stream), "stdin" if name == "-" else name, on_bad)
+
+
+def read_records(inputs: Sequence[str], on_bad: OnBad = refuse_bad) -> Iterator[Record]:
+    """The same, as dicts."""
+    for batch in read_batches(inputs, on_bad):
+        for i in range(len(batch)):
+            yield batch.record(i)
+
+
+@contextlib.contextmanager
+def _open_input(name: str) -> Iterator[BinaryIO]:
+    if name == "-":
+        yield io.FileIO(0, closefd=False)
+        return
+    if os.path.isdir(name):
+        raise UsageError(f"{name}: is a directory; name the files in it")
+    try:
+        stream = open(name, "rb", buffering=0)  # noqa: SIM115 - a with-block would turn read errors into usage errors
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}") from None
+    with stream:
+        yield stream
+
+
+def read_stream(stream: codecs.Peekable, name: str, on_bad: OnBad) -> Iterator[Batch]:
+    """Batches of one open stream, whichever its encoding."""
+    if codecs.sniff(stream.peek(4)) == "clet":
+        yield from _read_container(stream, name)
+        return
+    inner = codecs.Peekable(codecs.ChunkReader(codecs.plain_chunks(stream, name)))
+    if codecs.sniff(inner.peek(4)) == "clet":  # a .clet file that someone compressed once more
+        yield from _read_container(inner, name)
+    else:
+        yield from _read_lines(inner, name, on_bad)
+
+
+def _read_container(stream: BinaryIO, name: str) -> Iterator[Batch]:
+    for frame in read_frames(stream, name):
+        if frame.kind is not Kind.DOCUMENTS:
+            raise InputError(f"{name}: holds {frame.kind.name.lower()} frames, not records; clet cat shows them")
+        yield Batch.from_frame(frame, name)
+
+
+def split_lines(stream: codecs.Peekable, name: str) -> Iterator[list[bytes]]:
+    """Lists of whole lines without newline, a list for what arrived together. Raises InputError for an endless one."""
+    rest = b""
+    while chunk := stream.read1(codecs.CHUNK):
+        head, newline, tail = chunk.rpartition(b"\n")
+        if newline:
+            yield (rest + head).split(b"\n")
+            rest = tail
+        else:
+            rest += tail
+        if len(rest) > MAX_LINE_BYTES:
+            raise InputError(f"{name}: a line of over {MAX_LINE_BYTES >> 20} MB; this is no JSONL")
+    if rest:
+        yield [rest]
+
+
+def _read_lines(stream: codecs.Peekable, name: str, on_bad: OnBad) -> Iterator[Batch]:
+    number = 0
+    pending = _Pending()
+    for lines in split_lines(stream, name):
+        for line in lines:
+            number += 1
+            if not line or line.isspace():
+                continue
+            try:
+                record = parse_line(line)
+                if not pending.fits(record):
+                    yield pending.take()
+                pending.add(record, len(line))
+            except RecordError as error:
+                on_bad(f"{name}:{number}", str(error), line)
+            if pending.full:
+                yield pending.take()
+        if pending.records:
+            yield pending.take()
+
+
+class _Pending:
+    """Records waiting to become one homogeneous batch."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._key: tuple[str, str] | None = None
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.records) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES
+
+    def fits(self, record: Record) -> bool:
+        """Whether the record may join; checks its tokens (RecordError) so that `take` cannot fail later."""
+        key = None
+        if record.get("tok") is not None:
+            ids, fingerprint = decode_tok(record["tok"])
+            key = (fingerprint, ids.dtype.str)
+        else:
+            record.pop("tok", None)
+        joins = not self.records or key == self._key
+        self._next_key = key
+        return joins
+
+    def add(self, record: Record, size: int) -> None:
+        self._key = self._next_key
+        self.records.append(record)
+        self._bytes += size
+
+    def take(self) -> Batch:
+        batch = Batch.from_records(self.records)
+        self.records, self._bytes = [], 0
+        return batch
+
+
+# ---- writing
+
+
+class Sink:
+    """A binary output that appears whole (a named file) or is flushed as it goes (stdout)."""
+
+    def __init__(self, target: str):
+        self.is_file = target != "-"
+        self._path = Path(target)
+        self._closed = False
+        try:
+            if self.is_file:
+                self._tmp = self._path.with_name(f"{self._path.name}.tmp-{os.getpid()}")
+                self._file: BinaryIO = open(self._tmp, "wb")  # noqa: SIM115 - lives until close or abort
+            else:
+                self._file = io.FileIO(1, "wb", closefd=False)
+        except OSError as error:
+            raise WriteError(f"{target}: {error.strerror}") from None
+
+    def write(self, data: bytes) -> None:
+        """Write all of `data`. Raises WriteError; BrokenPipeError passes, it has a status of its own."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise WriteError(f"{self._name}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Make everything durable and visible. Raises WriteError."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._file.flush()
+            if self.is_file:
+                os.fsync(self._file.fileno())
+                self._file.close()
+                os.replace(self._tmp, self._path)
+                fsync_directory(self._path.parent)
+            else:
+                # Pipes and terminals cannot be synced, and say so; a full disk has failed in `write` already.
+                with contextlib.suppress(OSError):
+                    os.fsync(1)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._discard()
+            raise WriteError(f"{self._name}: {error.strerror}") from None
+
+    def abort(self) -> None:
+        """Forget what was written to a named file; never fails."""
+        if not self._closed:
+            self._closed = True
+            self._discard()
+
+    def _discard(self) -> None:
+        if self.is_file:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self._tmp.unlink()
+
+    @property
+    def _name(self) -> str:
+        return str(self._path) if self.is_file else "stdout"
+
+
+class RecordWriter:
+    """Writes batches to a file or stdout in the encoding that fits (see the module's head).
+
+    Into a named file frames are cut at fixed sizes, so that bytes depend on the records alone and not on how they
+    arrived; into a pipe each batch goes out at once.
+    """
+
+    def __init__(self, target: str = "-", *, plain: bool = False):
+        self._sink = Sink(target)
+        self._encoding = _encoding(target, plain)
+        self._zstd: zstandard.ZstdCompressionObj | None = None
+        self._frames = 0
+        self._waiting: list[Batch] = []
+        self._waiting_bytes = 0
+
+    def write(self, batch: Batch) -> None:
+        """Add the records of a batch."""
+        if not len(batch):
+            return
+        if self._encoding == "auto":
+            self._encoding = "clet" if batch.tok is not None else "zstd"
+        if self._encoding != "clet":
+            self._write_lines(batch)
+        elif self._sink.is_file:
+            self._collect(batch)
+        else:
+            self._write_frame(batch)
+
+    def _write_lines(self, batch: Batch) -> None:
+        body = b"".join([batch.line(i) + b"\n" for i in range(len(batch))])
+        if self._encoding == "zstd":
+            self._zstd = self._zstd or zstandard.ZstdCompressor(level=JSONL_LEVEL, write_checksum=True).compressobj()
+            body = self._zstd.compress(body)
+            if not self._sink.is_file:
+                body += self._zstd.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        self._sink.write(body)
+
+    def _collect(self, batch: Batch) -> None:
+        if self._waiting and not self._waiting[0].joins(batch):
+            self._write_waiting()
+        start = 0
+        while start < len(batch):  # cut where the frame is full, wherever the arriving batch happened to end
+            room_records = BATCH_RECORDS - sum(map(len, self._waiting))
+            sizes = batch.text.lengths + batch.head.lengths + (4 * batch.tok.lengths if batch.tok is not None else 0)
+            running = sizes[start:].cumsum()
+            fit = int((running <= max(0, BATCH_BYTES - self._waiting_bytes)).sum())
+            count = min(room_records, max(fit, 0 if self._waiting else 1), len(batch) - start)
+            if count:
+                self._waiting.append(batch.take(range(start, start + count)))
+                self._waiting_bytes += int(running[count - 1])
+                start += count
+            if start < len(batch):
+                self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        if self._waiting:
+            self._write_frame(Batch.concat(self._waiting))
+            self._waiting, self._waiting_bytes = [], 0
+
+    def _write_frame(self, batch: Batch) -> None:
+        self._sink.write(batch.to_frame())
+        self._frames += 1
+
+    def close(self) -> None:
+        """Finish the stream; a named file appears now."""
+        self._write_waiting()
+        if self._encoding == "clet":
+            self._sink.write(end_frame(self._frames))
+        elif self._encoding in ("zstd", "auto"):  # an empty stream of unknown kind is an empty zstd frame
+            zstd = self._zstd or zstandard.ZstdCompressor(level=JSONL_LEVEL, write_checksum=True).compressobj()
+            self._sink.write(zstd.flush())
+        self._sink.close()
+
+    def abort(self) -> None:
+        """Leave no file behind."""
+        self._sink.abort()
+
+
+def _encoding(target: str, plain: bool) -> str:
+    name = Path(target).name
+    if plain or (target == "-" and os.isatty(1)) or name.endswith((".jsonl", ".json")):
+        return "plain"
+    if name.endswith((".jsonl.zst", ".json.zst", ".zst")):
+        return "zstd"
+    return "clet" if name.endswith(".clet") else "auto"
+
+
+def stdin_is_idle_terminal(inputs: Iterable[str]) -> bool:
+    """Whether a command would wait for a person to type records: no operand, and stdin is a terminal."""
+    return not list(inputs) and sys.stdin is not None and sys.stdin.isatty()
+
+
+def same_file(path: str, inputs: Iterable[str]) -> bool:
+    """Whether an output would replace one of the inputs."""
+    try:
+        target = os.stat(path)
+    except OSError:
+        return False
+    if not stat.S_ISREG(target.st_mode):
+        return False
+    for name in inputs:
+        with contextlib.suppress(OSError):
+            if name != "-" and os.path.samestat(target, os.stat(name)):
+                return True
+    return False

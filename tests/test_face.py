@@ -1,0 +1,131 @@
+"""The face: statuses, one-line errors, --json, configuration, and what happens when stdout goes away."""
+
+import json
+import os
+import signal
+import subprocess
+
+import orjson
+import pytest
+from processes import CLET, clean_environment
+
+
+@pytest.fixture
+def stream(record):
+    return b"".join(orjson.dumps(record(f"text {i}")) + b"\n" for i in range(2000))
+
+
+def test_no_arguments_is_a_usage_error_with_help(clet):
+    done = clet()
+    assert done.returncode == 2
+    assert b"Commands:" in done.stderr
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nosuch"], ["cat", "--nosuch"], ["cat", "-n", "many"], ["cat", "-n", "-3"], ["cat", "nofile"]]
+)
+def test_usage_errors_are_one_line_and_status_2(clet, arguments):
+    done = clet(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith(b"clet")
+
+
+def test_json_makes_every_stderr_line_an_object_and_the_summary_the_last(clet, stream):
+    done = clet("dedup", "--json", input=stream + b"nonsense\n")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.returncode == 1
+    assert events[-1]["event"] == "summary"
+    assert {"in", "out", "rejected", "tokens", "seconds", "ts", "cmd"} <= events[-1].keys()
+    assert (events[-1]["in"], events[-1]["out"]) == (2000, 2000)
+    assert events[-1]["rejected"]["bad"] == 1
+    assert any("stdin:2001" in event.get("message", "") for event in events)
+
+
+def test_usage_errors_are_objects_too_when_asked(clet):
+    assert json.loads(clet("cat", "--json", "nofile").stderr)["cmd"] == "cat"
+
+
+def test_quiet_leaves_errors_only(clet, stream):
+    assert clet("dedup", "-q", input=stream).stderr == b""
+    assert clet("dedup", "-q", input=b"nonsense\n").stderr.count(b"\n") == 1
+
+
+def test_flag_beats_environment_beats_file_beats_default(clet, tmp_path):
+    (tmp_path / "c.toml").write_text("[cat]\nlimit = 3\n")
+
+    def limit(*flags, **env):
+        done = clet("cat", "--print-config", *flags, env=env)
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stdout.decode().splitlines() if "limit" in line]
+
+    assert limit() == ["# limit is not set"]
+    assert limit("--config", "c.toml") == ["limit = 3"]
+    assert limit(CLET_CONFIG="c.toml") == ["limit = 3"]
+    assert limit("--config", "c.toml", CLET_CAT_LIMIT="4") == ["limit = 4"]
+    assert limit("--config", "c.toml", "-n", "5", CLET_CAT_LIMIT="4") == ["limit = 5"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [("[cat]\nlimt = 3\n", "no setting 'limt'"), ("[cat\n", "c.toml"), ("cat = 3\n", "not a table")],
+)
+def test_wrong_configuration_is_status_78(clet, tmp_path, body, says):
+    (tmp_path / "c.toml").write_text(body)
+    done = clet("cat", "--config", "c.toml")
+    assert done.returncode == 78
+    assert says in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_full_disk_is_status_74_with_one_line(bash, tmp_path, stream):
+    (tmp_path / "in").write_bytes(stream)
+    for command in ("cat in", "dedup in --plain", "dedup in"):
+        done = bash(f"clet {command} > /dev/full")
+        assert done.returncode == 74, done.stderr
+        assert b"No space left" in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_141_and_silence(bash, tmp_path, stream):
+    (tmp_path / "in").write_bytes(stream * 50)
+    done = bash("set +e; clet cat in | head -n 1 > /dev/null; echo ${PIPESTATUS[0]}")
+    assert done.stdout == b"141\n"
+    assert done.stderr == b""
+
+
+def test_closed_stdout_is_a_write_error_not_a_traceback(bash, tmp_path, stream):
+    (tmp_path / "in").write_bytes(stream)
+    done = bash("clet cat in >&-")
+    assert done.returncode == 74
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_end_a_stage_without_output_or_commit(tmp_path, stream, number, status):
+    process = subprocess.Popen(
+        [CLET, "dedup", "-o", "out.jsonl", "--state", "state"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=clean_environment(),
+    )
+    process.stdin.write(stream)
+    process.stdin.flush()
+    while not (tmp_path / "state" / "lock").exists() and process.poll() is None:
+        os.sched_yield()
+    process.send_signal(number)
+    process.wait(timeout=60)
+    assert process.returncode == status
+    assert not (tmp_path / "out.jsonl").exists()
+    assert not (tmp_path / "state" / "HEAD").exists()
+    assert b"Traceback" not in process.stderr.read()
+
+
+def test_messages_cannot_forge_lines_or_drive_a_terminal(clet, tmp_path):
+    name = "a\n\x1b[31mclet cat: fine\u202e"
+    done = clet("cat", name)
+    assert done.stderr.count(b"\n") == 1
+    assert b"\x1b" not in done.stderr
+    assert "\u202e".encode() not in done.stderr
