@@ -66,3 +66,49 @@ def bash(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user has it after a first day, made by the commands themselves: docs/, feed.xml, model/,
+    docs.clet, news.clet, shards/, run/ with one release. Copy it before changing anything."""
+    folder = tmp_path_factory.mktemp("workshop")
+    write_documents(folder)
+    for line in (
+        "init model --preset pico --vocab 400 --corpus docs",
+        "ingest file:docs --tokenizer model -o docs.clet",
+        "ingest feed:feed.xml --tokenizer model -o news.clet",
+        "shard docs.clet --tokenizer model --seq-len 64 -o shards",
+        "train shards --model model --run run --tokens 1500 --batch-size 2",
+    ):
+        done = subprocess.run(
+            [CLET, *line.split()], cwd=folder, env=clean_environment(), capture_output=True, timeout=300
+        )
+        assert done.returncode == 0, f"clet {line}: {done.stderr.decode()}"
+    return folder
+
+
+def write_documents(folder: Path) -> None:
+    """docs/*.txt and feed.xml: small, varied, the same every time."""
+    subjects = ["The river", "A harbour", "The old library", "Her telescope", "This engine", "The council"]
+    verbs = ["was measured", "was opened", "was repaired", "was painted", "was described", "was sold"]
+    places = ["in the north", "before noon", "by two brothers", "after the flood", "for the museum", "at low tide"]
+    (folder / "docs").mkdir()
+    for number in range(12):
+        lines = []
+        for line in range(12):
+            a, b, c = (number + line) % 6, (number * 5 + line * 7) % 6, (number * 3 + line * 11) % 6
+            lines.append(
+                f"{subjects[a]} {verbs[b]} {places[c]}, and people of street {number * 12 + line} came to see it."
+            )
+        (folder / "docs" / f"report-{number:02}.txt").write_text("\n".join(lines) + "\n")
+    items = "".join(
+        f"<item><title>Notice {n}</title><link>https://example.org/{n}</link><guid>notice-{n}</guid>"
+        f"<pubDate>Sun, 0{n + 1} Mar 2026 08:00:00 GMT</pubDate>"
+        f"<description>&lt;p&gt;The bridge at kilometre {n} will be closed for work on its {n + 2} pillars, the "
+        f"council said, and traffic will be led over street number {n * 3}.&lt;/p&gt;</description></item>"
+        for n in range(5)
+    )
+    (folder / "feed.xml").write_text(
+        f'<rss version="2.0"><channel><title>Notices</title><link>https://example.org/</link>{items}</channel></rss>'
+    )

@@ -1,0 +1,56 @@
+"""Measure clet on this machine and on your own data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clet.commands.flags import Jobs
+from clet.log import log
+
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="What to take in, as for clet ingest.")]
+Runs = Annotated[int, typer.Option("--runs", min=1, max=100, metavar="N", help="Counted runs; the median is shown.")]
+
+
+def pipeline(
+    sources: Sources,
+    *,
+    tokenizer: Annotated[str, typer.Option("--tokenizer", metavar="DIR|FILE", help="Tokenizer to use.")],
+    runs: Runs = 3,
+    jobs: Jobs = 1,
+    seq_len: Annotated[int, typer.Option("--seq-len", min=2, metavar="N", help="Window length of the shards.")] = 512,
+) -> int:
+    """Tokens/s and MB/s of ingest, dedup, prioritize and shard, each alone and all as one pipe.
+
+    With --json the result, raw samples included, is one JSON object on standard output.
+    """
+    from clet.bench import report
+    from clet.bench.pipeline import measure
+
+    result = {
+        "bench": "pipeline",
+        **report.conditions(),
+        **measure(sources, tokenizer, runs=runs, jobs=jobs, seq_len=seq_len),
+    }
+    if log.json:
+        report.show_json(result)
+        return 0
+    rows = [
+        [s["stage"], s["in"], s["out"], sorted(s["wall_s"])[len(s["wall_s"]) // 2], s["tokens_per_s"], s["mb_per_s"]]
+        for s in result["stages"]
+    ]
+    volume = f"{result['tokens']:,} tokens, {result['text_bytes'] / 1e6:,.1f} MB of text"
+    report.show(
+        f"{volume}, {result['cores']} x {result['cpu']}",
+        ["stage", "in", "out", "wall s", "tokens/s", "MB/s"],
+        rows,
+        [
+            f"medians of {runs} runs after one warm-up; whole processes (start-up alone {result['start_s']:.2f} s);",
+            "tokens and MB are those that ingest emitted, in every row",
+        ],
+    )
+    return 0
+
+
+SUBCOMMANDS = {"pipeline": pipeline}

@@ -1,0 +1,1 @@
+"""One model code for training and serving: decoders in Hugging Face layout, in plain torch."""

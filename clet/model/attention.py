@@ -1,0 +1,72 @@
+"""Grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245), with Qwen3's RMSNorm on queries and keys.
+
+Causal over a whole window when it holds one document; within packed windows causal and inside the same document only,
+exactly: on a CPU document by document (`clet/model/packed.py`), elsewhere by a mask [B, 1, T, T] of one byte an entry
+that is built once for all layers. With a cache, keys and values of earlier calls come from `clet/model/cache.py`.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clet.model.cache import CacheView
+from clet.model.config import ModelConfig
+from clet.model.norm import RMSNorm
+from clet.model.packed import Block, document_blocks, packed_attention
+from clet.model.rotary import rotate
+
+# What a query may see in its window: everything before it (None), an exact mask, or its document by blocks.
+Scope = Tensor | list[Block] | None
+
+
+def attention_scope(segments: Tensor) -> Scope:
+    """What the queries of packed windows may see, from segments [B, T], made once for all layers."""
+    if bool((segments == segments[:, :1]).all()):
+        return None
+    blocks = document_blocks(segments) if segments.device.type == "cpu" else None
+    return segment_mask(segments) if blocks is None else blocks
+
+
+def segment_mask(segments: Tensor) -> Tensor:
+    """segments [B, T] -> bool [B, 1, T, T], True where a query (third dimension) may see a key (last)."""
+    same = segments.unsqueeze(2) == segments.unsqueeze(1)
+    return same.tril_().unsqueeze(1)
+
+
+class Attention(nn.Module):
+    """Self-attention of one layer; parameters are named as in Hugging Face's `self_attn`."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head_dim = config.head_dim
+        queries, keys = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, queries, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, keys, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, keys, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(queries, config.hidden_size, bias=config.attention_output_bias)
+        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.grouped = config.num_kv_heads != config.num_heads
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, scope: Scope, cache: CacheView | None) -> Tensor:
+        """x [B, T, hidden] -> [B, T, hidden]; cos and sin broadcast against [B, T, H, D/2]."""
+        heads = (x.shape[0], x.shape[1], -1, self.head_dim)
+        q, k, v = self.q_proj(x).view(heads), self.k_proj(x).view(heads), self.v_proj(x).view(heads)  # [B, T, H, D]
+        if self.q_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if cache is not None:
+            return self.o_proj(cache.attend(self.layer, q, k, v).flatten(2))
+        if isinstance(scope, list):
+            return self.o_proj(packed_attention(q, k, v, scope).flatten(2))
+        out = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=scope,
+            is_causal=scope is None and x.shape[1] > 1,
+            enable_gqa=self.grouped,
+        )
+        return self.o_proj(out.transpose(1, 2).flatten(2))

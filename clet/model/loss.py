@@ -1,0 +1,152 @@
+"""Next-token loss of packed windows, without ever holding the logits of a whole batch.
+
+The head of a small model is half of its arithmetic, and its logits [tokens, vocabulary] are by far its largest tensor:
+2.5 GB for 4096 tokens of a 151 936 vocabulary. They are computed here for a few hundred tokens at a time, and each
+chunk is turned into losses and into gradients while it is warm, as Liger Kernel does (arXiv:2410.10989): softmax is
+then a pass over cache, not over memory, and nothing of vocabulary size is kept for the backward pass.
+
+With u_i = softmax(logits_i) - onehot(target_i), the gradients for upstream weights g_i are dh_i = g_i * u_i W and
+dW = sum_i g_i * u_i h_i. dh needs g_i only as a factor afterwards; dW needs it before the sum. The caller's weights
+are known beforehand up to one common factor (a mean over the counted tokens, or `grad_weights`), so both come out of
+the forward pass; the backward pass checks that the factor is indeed common, and recomputes the chunks if it is not.
+Cost: 3 matrix products of the head's size a step (4 more if recomputed), memory one chunk and one gradient of the head.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    from clet.model.decoder import Decoder
+
+CHUNK_ELEMENTS = 1 << 21  # 8 MB of float32 logits: 256 rows of an 8192 vocabulary, the fastest size measured
+MIN_CHUNK_ROWS = 256  # for large vocabularies: fewer rows make the update of dW memory-bound
+
+
+def token_losses(
+    model: Decoder,
+    ids: Tensor,
+    segments: Tensor | None = None,
+    loss_mask: Tensor | None = None,
+    *,
+    grad_weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood (nats) of each next token in windows ids [B, T].
+
+    Returns (nll [B, T-1] float32, weight [B, T-1] bool): entry t is about predicting token t+1 from those up to t. It
+    counts (weight is True) where `loss_mask` [B, T] is set at t+1 and t and t+1 are of one document in `segments`
+    [B, T]; None means all set, and one document. Where weight is False nothing is computed and nll is 0.
+
+    A mean over the counted tokens has its gradient ready after the forward pass. A caller who weights tokens otherwise
+    passes those weights as `grad_weights` [B, T-1] for the same speed; the gradient is exact either way.
+    """
+    weight = torch.ones(ids.shape[0], ids.shape[1] - 1, dtype=torch.bool, device=ids.device)
+    if loss_mask is not None:
+        weight &= loss_mask[:, 1:].bool()
+    if segments is not None:
+        weight &= segments[:, 1:] == segments[:, :-1]
+    counted = weight.flatten().nonzero().squeeze(1)  # [N]
+    hidden = model.hidden(ids, segments=segments)[:, :-1].flatten(0, 1)  # [B*(T-1), hidden]
+    rows = hidden if len(counted) == len(hidden) else hidden.index_select(0, counted)
+    targets = ids[:, 1:].flatten()[counted]
+    expected = torch.ones(len(targets), device=ids.device)
+    if grad_weights is not None:
+        expected = grad_weights.detach().flatten()[counted].to(torch.float32)
+    losses = _HeadLoss.apply(rows, model.head_weight, targets, expected)
+    nll = torch.zeros(weight.numel(), dtype=torch.float32, device=ids.device).index_copy(0, counted, losses)
+    return nll.view_as(weight), weight
+
+
+class _Head:
+    """Logits and losses of one chunk of rows at a time, in two buffers that are used again.
+
+    New tensors of this size would be mapped and zeroed by the kernel each time, which costs as much as the softmax.
+    """
+
+    def __init__(self, head: Tensor, num_rows: int) -> None:
+        self.head = head
+        self.rows = max(1, min(num_rows, max(MIN_CHUNK_ROWS, CHUNK_ELEMENTS // head.shape[0])))
+        shape = (self.rows, head.shape[0])
+        self.logits = torch.empty(shape, dtype=torch.float32, device=head.device)
+        self.probabilities = torch.empty(shape, dtype=torch.float32, device=head.device)
+
+    def parts(self, num_rows: int) -> list[slice]:
+        """The chunks that cover `num_rows`."""
+        return [slice(start, min(start + self.rows, num_rows)) for start in range(0, num_rows, self.rows)]
+
+    def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Losses [n] of hidden [n, H]; leaves the probabilities [n, V] in the buffer.
+
+        With m the largest logit and p its probability, the logarithm of the normaliser is m - log p: softmax is the
+        one pass that takes exponentials, and no loss is lost to a probability that underflows.
+        """
+        num_rows = len(targets)
+        logits, p = self.logits[:num_rows], self.probabilities[:num_rows]
+        if hidden.dtype is torch.float32:
+            torch.mm(hidden, self.head.t(), out=logits)
+        else:
+            logits.copy_(hidden @ self.head.t())
+        torch.softmax(logits, dim=-1, out=p)
+        return logits.amax(dim=-1) - p.amax(dim=-1).log_() - logits.gather(1, targets.unsqueeze(1)).squeeze(1)
+
+    def gradients(self, hidden: Tensor, targets: Tensor, weights: Tensor, dhead: Tensor | None) -> Tensor:
+        """After `losses`: u W [n, H], unweighted; adds sum_i weights_i * u_i h_i to `dhead` [V, H]."""
+        errors = self.probabilities[: len(targets)]
+        errors.scatter_add_(1, targets.unsqueeze(1), errors.new_full((len(targets), 1), -1.0))
+        errors = errors.to(self.head.dtype)
+        if dhead is not None:
+            dhead.addmm_(errors.t(), hidden * weights.unsqueeze(1).to(hidden.dtype))
+        return errors @ self.head
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Losses of hidden [N, H] against targets [N] under head [V, H], with `expected` [N] upstream weights."""
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, head: Tensor, targets: Tensor, expected: Tensor) -> Tensor:
+        losses = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        needs_hidden, needs_head = ctx.needs_input_grad[:2]
+        dhidden = torch.empty_like(hidden) if needs_hidden else None
+        dhead = torch.zeros_like(head) if needs_head else None
+        chunk = _Head(head, len(targets))
+        for part in chunk.parts(len(targets)):
+            losses[part] = chunk.losses(hidden[part], targets[part])
+            if needs_hidden or needs_head:
+                errors = chunk.gradients(hidden[part], targets[part], expected[part], dhead)
+                if needs_hidden:
+                    dhidden[part] = errors
+        if needs_hidden or needs_head:
+            ctx.save_for_backward(hidden, head, targets, expected, dhidden, dhead)
+        return losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        hidden, head, targets, expected, dhidden, dhead = ctx.saved_tensors
+        if dhidden is not None:
+            dhidden = dhidden * grad.unsqueeze(1).to(dhidden.dtype)
+        if dhead is None:
+            return dhidden, None, None, None
+        factor = _common_factor(grad, expected)
+        if factor is not None:
+            return dhidden, dhead * factor.to(dhead.dtype), None, None
+        dhead = torch.zeros_like(head)
+        chunk = _Head(head, len(targets))
+        for part in chunk.parts(len(targets)):
+            chunk.losses(hidden[part], targets[part])
+            chunk.gradients(hidden[part], targets[part], grad[part], dhead)
+        return dhidden, dhead, None, None
+
+
+def _common_factor(grad: Tensor, expected: Tensor) -> Tensor | None:
+    """c with grad = c * expected up to float rounding, or None when there is none."""
+    if not len(grad):
+        return grad.new_zeros(())
+    largest = expected.abs().argmax()
+    factor = grad[largest] / expected[largest]
+    same = torch.isclose(grad, expected * factor, rtol=1e-6, atol=0.0).all() & torch.isfinite(factor)
+    return factor if bool(same) else None

@@ -1,0 +1,302 @@
+"""Releases of a run: immutable, numbered model directories, and the three links by which others find them.
+
+    RUN/releases/<n>/    config.json, model.safetensors, tokenizer.json ... and release.json, what it is made of
+    RUN/realtime         the newest release, moved by each new one
+    RUN/live             the release that was found good, moved by promote (the first release becomes live by itself,
+                         so that a fresh run can be served)
+    RUN/static           a release to compare with, moved by promote only
+    RUN/links.jsonl      who pointed where, and when
+
+A release is built in a temporary directory beside its place, made durable and renamed: it is whole or it is not
+there. A link is a relative symbolic link replaced by rename, so a reader always finds one release or the other. Two
+processes may move links at once: the journal is locked meanwhile. The link counts, the journal follows: kill -9
+between them loses a line of history, never points anybody to a release that was not meant.
+
+No torch here: whoever serves, audits or lists releases need not load it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from clet.exits import InputError, UsageError, WriteError
+from clet.record import format_time
+from clet.state import fsync_directory, write_atomically
+
+TIERS = ("static", "live", "realtime")
+RELEASES = "releases"
+FACTS = "release.json"
+LINKS = "links.jsonl"
+MAX_FACTS_BYTES = 64 << 20
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release: its number, its model directory, and the object of its release.json."""
+
+    number: int
+    path: Path
+    facts: dict[str, Any]
+
+
+# ---- finding
+
+
+def list_releases(run: str | Path) -> list[Release]:
+    """All releases of a run, oldest first; empty where there are none. Raises InputError for a damaged one."""
+    return [read_release(run, number) for number in release_numbers(run)]
+
+
+def release_numbers(run: str | Path) -> list[int]:
+    """Numbers of all releases of a run, ascending."""
+    try:
+        names = os.listdir(Path(run) / RELEASES)
+    except OSError:
+        return []
+    return sorted(int(name) for name in names if _NUMBER.match(name))
+
+
+def read_release(run: str | Path, number: int) -> Release:
+    """Release `number`. Raises UsageError where there is none, InputError where its release.json is damaged."""
+    path = Path(run) / RELEASES / str(number)
+    if not path.is_dir():
+        raise UsageError(f"{run}: no release {number}; see clet release list {run}")
+    return Release(number, path, read_facts(path))
+
+
+def read_facts(directory: str | Path) -> dict[str, Any]:
+    """The object of a model directory's release.json. Raises InputError where it is missing or malformed."""
+    path = Path(directory) / FACTS
+    try:
+        with open(path, "rb") as file:
+            body = file.read(MAX_FACTS_BYTES + 1)
+        facts = orjson.loads(body) if len(body) <= MAX_FACTS_BYTES else None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; is this a release?") from None
+    except orjson.JSONDecodeError:
+        facts = None
+    if not isinstance(facts, dict) or not isinstance(facts.get("number"), int):
+        raise InputError(f"{path}: not the description of a release")
+    return facts
+
+
+def is_run(path: str | Path) -> bool:
+    """Whether a directory is a run (it has releases, or a trainer has begun one), not a model directory."""
+    path = Path(path)
+    return not (path / "config.json").exists() and ((path / RELEASES).is_dir() or (path / "run.json").is_file())
+
+
+def tier_number(run: str | Path, tier: str) -> int | None:
+    """The number that a link points to, or None where the link is not set or points to nothing."""
+    if tier not in TIERS:
+        raise UsageError(f"no tier {tier!r}; choose one of {', '.join(TIERS)}")
+    try:
+        name = Path(os.readlink(Path(run) / tier)).name
+    except OSError:
+        return None
+    return int(name) if _NUMBER.match(name) and (Path(run) / RELEASES / name).is_dir() else None
+
+
+def find_release(run: str | Path, which: str | int = "live") -> Release:
+    """The release that a tier's link points to, or the one with that number.
+
+    Raises UsageError where there is none, with what to do about it.
+    """
+    if isinstance(which, int) or _NUMBER.match(which):
+        return read_release(run, int(which))
+    number = tier_number(run, which)
+    if number is None:
+        if not release_numbers(run):
+            raise UsageError(f"{run}: no release yet; clet train --run {run} makes one")
+        raise UsageError(f"{run}: nothing is {which} yet; try clet release promote {run} {which}")
+    return read_release(run, number)
+
+
+def find_model(path: str | Path, which: str = "live") -> Path:
+    """The model directory meant by a path: the path itself, or for a run the release of a tier (or number).
+
+    Raises UsageError where there is neither.
+    """
+    path = Path(path)
+    if is_run(path):
+        return find_release(path, which).path
+    if not (path / "config.json").is_file():
+        raise UsageError(f"{path}: neither a model directory (config.json) nor a run (releases/)")
+    return path
+
+
+# ---- making
+
+
+def publish(run: str | Path, number: int, fill: Callable[[Path], dict[str, Any]], now: datetime) -> Release:
+    """Make release `number`: `fill(directory)` writes the model into an empty directory and returns its facts.
+
+    `number` and `created` are added here. The release appears whole, and `realtime` (and `live`, if nothing was) is
+    moved to it. Raises WriteError, after which nothing has appeared; UsageError where the number is taken.
+    """
+    releases = Path(run) / RELEASES
+    target, staging = releases / str(number), releases / f".{number}.tmp-{os.getpid()}"
+    if target.exists():
+        raise UsageError(f"{target}: exists; releases are immutable")
+    try:
+        releases.mkdir(parents=True, exist_ok=True)
+        _clear_stale(releases)
+        staging.mkdir()
+        facts = {"number": number, "created": format_time(now)} | fill(staging)
+        write_atomically(staging / FACTS, orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
+        _sync_tree(staging)
+        os.rename(staging, target)
+        fsync_directory(releases)
+    except OSError as error:
+        raise WriteError(f"{target}: {error.strerror}; nothing was released") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    announce(run, number, now)
+    return Release(number, target, facts)
+
+
+def announce(run: str | Path, number: int, now: datetime) -> None:
+    """Point `realtime` to a new release, and `live` too where nothing is live. Does nothing the second time."""
+    if not any(move["link"] == "realtime" and move["release"] == number for move in link_history(run)):
+        _move(run, "realtime", number, "release", now)
+    if tier_number(run, "live") is None:
+        _move(run, "live", number, "first release", now)
+
+
+def _clear_stale(releases: Path) -> None:
+    for path in releases.glob(".*.tmp-*"):  # left by a killed trainer; the run's lock says that no other is at work
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync_tree(directory: Path) -> None:
+    for path in directory.iterdir():
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    fsync_directory(directory)
+
+
+# ---- the links
+
+
+def promote(run: str | Path, tier: str, number: int, now: datetime) -> int | None:
+    """Point `live` or `static` to a release; the number that it pointed to before, or None.
+
+    Raises UsageError for `realtime`, which is always the newest, and for a release that is not there.
+    """
+    if tier == "realtime":
+        raise UsageError("realtime is always the newest release; promote live or static")
+    before = tier_number(run, tier)
+    read_release(run, number)
+    if before != number:
+        _move(run, tier, number, "promote", now)
+    return before
+
+
+def rollback(run: str | Path, tier: str, now: datetime) -> tuple[int, int]:
+    """Point a link back to where it was before; (number left, number now). Repeated, it goes further back.
+
+    Raises UsageError where there is no earlier target.
+    """
+    current = tier_number(run, tier)
+    with _journal(run) as journal:
+        past = _history(journal, tier)
+        while past and (past[-1] == current or not (Path(run) / RELEASES / str(past[-1])).is_dir()):
+            past.pop()
+        if current is None or not past:
+            raise UsageError(f"{run}: {tier} has pointed nowhere else before; see clet release list {run}")
+        _write_move(Path(run), journal, tier, past[-1], "rollback", now)
+    return current, past[-1]
+
+
+def link_history(run: str | Path) -> list[dict[str, Any]]:
+    """All moves of links, oldest first: {time, link, release, before, why}."""
+    try:
+        with open(Path(run) / LINKS, "rb") as file:
+            return _parse_journal(file)
+    except FileNotFoundError:
+        return []
+
+
+def _move(run: str | Path, tier: str, number: int, why: str, now: datetime) -> None:
+    with _journal(run) as journal:
+        _write_move(Path(run), journal, tier, number, why, now)
+
+
+def _write_move(run: Path, journal: BinaryIO, tier: str, number: int, why: str, now: datetime) -> None:
+    entry = {
+        "time": format_time(now),
+        "link": tier,
+        "release": number,
+        "before": tier_number(run, tier),
+        "why": why,
+    }
+    tmp = run / f".{tier}.tmp-{os.getpid()}"
+    try:
+        tmp.unlink(missing_ok=True)
+        os.symlink(f"{RELEASES}/{number}", tmp)
+        os.replace(tmp, run / tier)
+        fsync_directory(run)
+        if _ends_torn(journal):
+            journal.write(b"\n")
+        journal.write(orjson.dumps(entry) + b"\n")
+        journal.flush()
+        os.fsync(journal.fileno())
+    except OSError as error:
+        raise WriteError(f"{run / tier}: {error.strerror}; see clet release list {run}") from None
+
+
+@contextlib.contextmanager
+def _journal(run: str | Path) -> Iterator[BinaryIO]:
+    path = Path(run) / LINKS
+    try:
+        file = open(path, "a+b")  # noqa: SIM115 - closed below; a with-block would catch the caller's errors
+    except OSError as error:
+        raise WriteError(f"{path}: {error.strerror}") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _ends_torn(journal: BinaryIO) -> bool:
+    """Whether a crash cut the last line; it is kept, and passed over on reading."""
+    if not journal.seek(0, os.SEEK_END):
+        return False
+    journal.seek(-1, os.SEEK_END)
+    return journal.read(1) != b"\n"
+
+
+def _parse_journal(file: BinaryIO) -> list[dict[str, Any]]:
+    entries = []
+    file.seek(0)
+    for line in file:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            entry = orjson.loads(line)
+            if isinstance(entry, dict) and isinstance(entry.get("release"), int):
+                entries.append(entry)
+    return entries
+
+
+def _history(journal: BinaryIO, tier: str) -> list[int]:
+    """Releases that a rollback can return to, the present one last: a promotion adds one, a rollback removes one."""
+    past: list[int] = []
+    for entry in _parse_journal(journal):
+        if entry.get("link") != tier:
+            continue
+        if entry.get("why") == "rollback":
+            while past and past[-1] != entry["release"]:
+                past.pop()
+        if not past or past[-1] != entry["release"]:
+            past.append(entry["release"])
+    return past

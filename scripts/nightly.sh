@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# One turn of the loop, as cron or clet-loop.timer runs it. Everything is kept below CLET_HOME:
+#
+#   sources   what to take in, one SOURCE of clet ingest a line, # for comments      (you write it)
+#   model/    the model to start from: clet init                                     (you make it)
+#   held-out/ records to measure on, never to learn from; a turn that makes them     (optional)
+#             worse by more than CLET_MAX_LOSS_RISE (0.02 nats) is not promoted
+#   clet.toml settings, a table for each command; see clet(1)                        (optional)
+#   run/      training state and releases; clet serve "$CLET_HOME/run" answers from it
+#
+# Each step writes a file that appears whole, and a step whose file is there is not done again: a turn that was killed
+# is finished by the next call, exactly where it stopped. Statuses: 3 nothing new, 75 another turn is running.
+set -euo pipefail
+cd "${CLET_HOME:?name the directory of this loop in CLET_HOME}"
+[ -f clet.toml ] && export CLET_CONFIG=${CLET_CONFIG:-$PWD/clet.toml}
+mkdir -p state turns rejects
+exec 9> turns/lock
+flock -n 9 || { echo "nightly: another turn is running" >&2; exit 75; }
+
+turn=$(cat turns/open 2> /dev/null || true)
+if [ -z "$turn" ]; then
+    turn=turns/$(date -u +%Y-%m-%dT%H%M%SZ)
+    mkdir "$turn"
+    echo "$turn" > turns/open.tmp
+    mv turns/open.tmp turns/open
+fi
+night=${turn#turns/}
+mapfile -t sources < <(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' sources)
+shopt -s nullglob
+held_out=(held-out/*)
+
+close_turn() { rm -rf "$turn"; rm -f turns/open; }
+
+status=0
+[ -e "$turn/1-documents.clet" ] || clet ingest "${sources[@]}" --tokenizer model --state state/ingest \
+    --rejects "rejects/$night-ingest.jsonl.zst" -o "$turn/1-documents.clet" || status=$?
+case $status in
+    0 | 1 | 69) status=0 ;; # a source that failed is tried again next time; what the others gave is learned now
+    3) close_turn; exit 3 ;;
+    *) exit "$status" ;;
+esac
+[ -e "$turn/1-documents.clet" ] || { close_turn; exit 69; }
+[ -e "$turn/2-unique.clet" ] || clet dedup "$turn/1-documents.clet" --state state/seen \
+    --rejects "rejects/$night-dedup.jsonl.zst" -o "$turn/2-unique.clet"
+[ -e "$turn/3-ordered.clet" ] || clet prioritize "$turn/2-unique.clet" --state state/trust \
+    --rejects "rejects/$night-prioritize.jsonl.zst" -o "$turn/3-ordered.clet"
+if [ ! -e "$turn/4-sharded" ]; then
+    # The shards of a turn live in a folder of their own; one that was not finished is made anew.
+    rm -rf "shards/$night"
+    clet shard "$turn/3-ordered.clet" --tokenizer model -o "shards/$night" || status=$?
+    case $status in 0 | 1) ;; 3) close_turn; exit 3 ;; *) exit "$status" ;; esac
+    touch "$turn/4-sharded"
+fi
+clet train shards/* --model model --run run ${held_out[@]:+--held-out "${held_out[@]}"} >> train.jsonl || [ $? = 3 ]
