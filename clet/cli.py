@@ -26,15 +26,24 @@ from clet.exits import CletError, ExitCode, WriteError, is_broken_pipe
 from clet.log import log
 
 
+class PipeClosed(BaseException):
+    """The reader of stdout went away. Not an OSError: typer would end the process with 1 before `run` sees it."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived in a command that has nothing to finish."""
 
 
 def _load_config(context: typer.Context, path: str | None) -> str | None:
     if path:
-        known = [param.name for param in context.command.params]
-        context.default_map = command_defaults(path, _name(context), known)
+        flags = {_flag(param): param.name for param in context.command.params}
+        context.default_map = command_defaults(path, _name(context), flags)
     return path
+
+
+def _flag(param: Any) -> str:
+    """The long name of an option without its dashes; an argument's own name."""
+    return max(param.opts, key=len).lstrip("-").replace("_", "-")
 
 
 def _name(context: typer.Context) -> str:
@@ -70,11 +79,17 @@ def face(function: Callable[..., Any]) -> Callable[..., Any]:
         flags = {name: values.pop(name) for name in shared}
         log.configure(_name(context), json=flags["json"], quiet=flags["quiet"], verbose=flags["verbose"])
         if flags["print_config"]:
-            _print_config(values)
+            flags = {param.name: _flag(param) for param in context.command.params}
+            _print_config({flags[name]: value for name, value in values.items()})
             return ExitCode.OK
         if wants_context:
             values["context"] = context
-        return int(function(**values) or ExitCode.OK)
+        try:
+            return int(function(**values) or ExitCode.OK)
+        except OSError as error:
+            if is_broken_pipe(error):
+                raise PipeClosed from None
+            raise
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = [p.replace(kind=keyword) for p in signature.parameters.values() if p.name != "context"]
@@ -150,6 +165,9 @@ def run(arguments: list[str]) -> int:
         status = int(build()(arguments, prog_name="clet", standalone_mode=False) or 0)
         _flush_stdout()
         return status
+    except PipeClosed:
+        _silence_stdout()
+        return ExitCode.PIPE_CLOSED
     except Terminated:
         return ExitCode.TERMINATED
     except KeyboardInterrupt:
@@ -157,11 +175,6 @@ def run(arguments: list[str]) -> int:
     except CletError as error:
         log.error(str(error), event="error")
         return error.status
-    except OSError as error:
-        if is_broken_pipe(error):
-            _silence_stdout()
-            return ExitCode.PIPE_CLOSED
-        return _bug()
     except Exception as error:
         if hasattr(error, "format_message"):  # click's own: typer vendors click, so its classes have no stable home
             return _usage(error)
@@ -197,9 +210,9 @@ def _flush_stdout() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        if is_broken_pipe(error):
-            raise
         _silence_stdout()
+        if is_broken_pipe(error):
+            raise PipeClosed from None
         raise WriteError(f"stdout: {error.strerror}") from None
 
 

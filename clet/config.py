@@ -10,7 +10,7 @@ environment. The file has one table a command, keys are flag names with `-` or `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,20 @@ def load_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def command_defaults(path: str | Path, command: str, known: Iterable[str]) -> dict[str, Any]:
-    """Values of the table `[command]` by parameter name. Raises ConfigError for a key that no flag has."""
+def command_defaults(path: str | Path, command: str, flags: Mapping[str, str]) -> dict[str, Any]:
+    """Values of the table `[command]` by parameter name, where `flags` maps flag names (with `-`) to parameters.
+
+    Raises ConfigError for a key that no flag has.
+    """
     table: Any = load_toml(path)
     for part in command.split():
         table = table.get(part, {})
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: [{command}] is not a table")
-    known = set(known)
     values = {}
     for key, value in table.items():
-        name = key.replace("-", "_")
-        if name in known:
-            values[name] = value
+        if key.replace("_", "-") in flags:
+            values[flags[key.replace("_", "-")]] = value
         elif not isinstance(value, dict):  # a sub-command's table is somebody else's
             raise ConfigError(f"{path}: [{command}] has no setting {key!r}; see clet {command} --help")
     return values

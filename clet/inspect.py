@@ -19,8 +19,8 @@ from clet.batch import Batch
 from clet.container import Frame, Kind, read_frame
 from clet.exits import InputError, UsageError
 from clet.record import RecordError, decode_tok, parse_line
-from clet.state import HEAD_NAME, MAX_HEAD_BYTES, _parse_head
-from clet.streams import OnBad, _open_input, refuse_bad, split_lines
+from clet.state import HEAD_NAME, MAX_HEAD_BYTES, parse_head
+from clet.streams import OnBad, open_input, refuse_bad, split_lines
 
 MANIFEST_NAME = "manifest.jsonl"
 
@@ -37,7 +37,7 @@ def lines_of(inputs: Sequence[str], headers: bool = False, on_bad: OnBad = refus
         elif os.path.basename(name) == HEAD_NAME:
             yield _head(Path(name))
         else:
-            with _open_input(name) as stream:
+            with open_input(name) as stream:
                 shown = "stdin" if name == "-" else name
                 yield from _stream(codecs.Peekable(stream), shown, headers, on_bad)
 
@@ -181,7 +181,7 @@ def _state(path: Path, headers: bool) -> Iterator[bytes]:
     yield _head(path / HEAD_NAME)
     for journal, length in sorted(orjson.loads(_head(path / HEAD_NAME))["journals"].items()):
         file_name = path / f"{journal}.journal"
-        with _open_input(str(file_name)) as stream:
+        with open_input(str(file_name)) as stream:
             read = 0
             for frame, size in _frames(stream, str(file_name), length):
                 read += size
@@ -194,8 +194,8 @@ def _state(path: Path, headers: bool) -> Iterator[bytes]:
 
 
 def _head(path: Path) -> bytes:
-    with _open_input(str(path)) as stream:
-        return _dumps(_parse_head(stream.read(MAX_HEAD_BYTES), path))
+    with open_input(str(path)) as stream:
+        return _dumps(parse_head(stream.read(MAX_HEAD_BYTES), path))
 
 
 def _values(frame: Frame) -> dict[str, Any]:

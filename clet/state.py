@@ -103,7 +103,7 @@ class State:
                 body = file.read(MAX_HEAD_BYTES)
         except FileNotFoundError:
             return
-        head = _parse_head(body, path)
+        head = parse_head(body, path)
         if head["command"] != self.command:
             raise UsageError(f"{self.directory}: belongs to clet {head['command']}; give another --state")
         if head["params"] != orjson.loads(orjson.dumps(self.params)):
@@ -178,7 +178,7 @@ class State:
         self.close()
 
 
-def _parse_head(body: bytes, path: Path) -> dict[str, Any]:
+def parse_head(body: bytes, path: Path) -> dict[str, Any]:
     text, _, digest = body.rstrip(b"\n").rpartition(b"\n")
     if xxhash.xxh3_64_hexdigest(text).encode() != digest:
         raise InputError(f"{path}: checksum differs: the state is damaged; restore it or give another --state")

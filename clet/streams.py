@@ -49,7 +49,7 @@ def read_batches(inputs: Sequence[str], on_bad: OnBad = refuse_bad) -> Iterator[
     Raises UsageError for a file that cannot be opened, InputError for truncation or damage.
     """
     for name in inputs or ["-"]:
-        with _open_input(name) as stream:
+        with open_input(name) as stream:
             yield from read_stream(codecs.Peekable(stream), "stdin" if name == "-" else name, on_bad)
 
 
@@ -61,7 +61,7 @@ def read_records(inputs: Sequence[str], on_bad: OnBad = refuse_bad) -> Iterator[
 
 
 @contextlib.contextmanager
-def _open_input(name: str) -> Iterator[BinaryIO]:
+def open_input(name: str) -> Iterator[BinaryIO]:
     if name == "-":
         yield io.FileIO(0, closefd=False)
         return

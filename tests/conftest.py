@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 from processes import CLET, clean_environment
 
+from clet.bench.newsroom.world import World
 from clet.record import Record, encode_tok, make_record
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -89,19 +90,12 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_documents(folder: Path) -> None:
-    """docs/*.txt and feed.xml: small, varied, the same every time."""
-    subjects = ["The river", "A harbour", "The old library", "Her telescope", "This engine", "The council"]
-    verbs = ["was measured", "was opened", "was repaired", "was painted", "was described", "was sold"]
-    places = ["in the north", "before noon", "by two brothers", "after the flood", "for the museum", "at low tide"]
+    """docs/*.txt (twelve articles of the simulated newsroom) and feed.xml: the same every time."""
+    world = World(seed=1, start=date(2026, 3, 1), days=1)
+    articles = [a for a in world.training_articles(world.dates[0]) if a.copy_of is None and a.kind == "own"]
     (folder / "docs").mkdir()
-    for number in range(12):
-        lines = []
-        for line in range(12):
-            a, b, c = (number + line) % 6, (number * 5 + line * 7) % 6, (number * 3 + line * 11) % 6
-            lines.append(
-                f"{subjects[a]} {verbs[b]} {places[c]}, and people of street {number * 12 + line} came to see it."
-            )
-        (folder / "docs" / f"report-{number:02}.txt").write_text("\n".join(lines) + "\n")
+    for number, article in enumerate(articles[:12]):
+        (folder / "docs" / f"report-{number:02}.txt").write_text(f"{article.title}\n\n{article.text}\n")
     items = "".join(
         f"<item><title>Notice {n}</title><link>https://example.org/{n}</link><guid>notice-{n}</guid>"
         f"<pubDate>Sun, 0{n + 1} Mar 2026 08:00:00 GMT</pubDate>"

@@ -65,7 +65,7 @@ def records(texts: list[str], *, day: int = 1, origin: str = "tests") -> list[di
 
 def story(number: int, length: int = 90) -> str:
     """A text of its own for every number, repetitive enough to be learned."""
-    return f"story {number} of the day tells of {number * 7919 % 1009}, and that " * (length // 40 + 1)
+    return (f"story {number} of the day tells of {number * 7919 % 1009}, and that " * (length // 40 + 1)).strip()
 
 
 def step_lines(run: Path) -> list[dict]:

@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from clet import seeds
 from clet.bench.newsroom import prose
+from clet.bench.newsroom.business import BUSINESS
 from clet.bench.newsroom.matters import MATTERS
 from clet.bench.newsroom.names import Minter, accepted_answers, short_form
 from clet.bench.newsroom.people import PEOPLE
@@ -35,7 +36,7 @@ from clet.bench.newsroom.publishers import (
     Publisher,
 )
 
-KINDS = {kind.name: kind for kind in PEOPLE + MATTERS}
+KINDS = {kind.name: kind for kind in PEOPLE + MATTERS + BUSINESS}
 SHARE_CHANGED = 0.25  # of the day's events change a fact published before; as many standing facts are portrayed a day
 SHARE_WRONG = 0.1  # of the day's events have one story that is corrected later
 SPAM_A_STORY = 0.9  # spam items per event: about 14 % of all training articles

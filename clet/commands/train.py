@@ -1,0 +1,206 @@
+"""clet train: learn from token shards, release checkpoints."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clet.commands.flags import DEFAULT_SEED, Follow, Seed
+from clet.exits import ExitCode, UsageError
+from clet.log import Counts, log
+
+if TYPE_CHECKING:
+    from clet.train.loop import Surroundings, Tally
+
+
+def _option(*names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, show_default=False, **more)
+
+
+def main(
+    shards: Annotated[
+        list[str], typer.Argument(metavar="SHARDS", help="Shard directories or files, learned in order.")
+    ],
+    *,
+    run: Annotated[str, typer.Option("--run", metavar="DIR", help="The run: its state, steps and releases.")],
+    model: Annotated[
+        str | None, _option("--model", metavar="DIR", help="Model to start from; needed for a new run.")
+    ] = None,
+    follow: Follow = False,
+    tokens: Annotated[
+        int | None,
+        _option("--tokens", min=1, metavar="N", help="Stop after N tokens, fresh and replayed ones counted."),
+    ] = None,
+    epochs: Annotated[
+        int | None, _option("--epochs", min=1, metavar="N", help="Hand out each window of new shards N times (1).")
+    ] = None,
+    replay: Annotated[
+        float | None, _option("--replay", metavar="F", help="Share of each batch from earlier segments (0.05).")
+    ] = None,
+    batch_size: Annotated[
+        int | None, _option("--batch-size", min=1, metavar="N", help="Windows in a step (8).")
+    ] = None,
+    accumulate: Annotated[
+        int | None, _option("--accumulate", min=1, metavar="N", help="Compute a step in N parts: less memory (1).")
+    ] = None,
+    lr: Annotated[
+        float | None, _option("--lr", metavar="F", help="Peak learning rate (0.256 / width of the model).")
+    ] = None,
+    warmup: Annotated[int | None, _option("--warmup", min=0, metavar="N", help="Steps of warm-up (50).")] = None,
+    schedule: Annotated[
+        str | None, _option("--schedule", metavar="NAME", help="infinite or constant (infinite).")
+    ] = None,
+    release_every: Annotated[
+        int | None, _option("--release-every", min=1, metavar="TOKENS", help="Also release every so many tokens.")
+    ] = None,
+    save_every: Annotated[
+        int | None, _option("--save-every", min=1, metavar="STEPS", help="Save the state every so many steps (100).")
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        _option("--held-out", metavar="FILE", help="Records or shards to measure before, and at each release."),
+    ] = None,
+    max_trips: Annotated[
+        int | None, _option("--max-trips", min=0, metavar="N", help="Stop after more breaker trips than N (3).")
+    ] = None,
+    seed: Seed = DEFAULT_SEED,
+    jobs: Annotated[
+        int | None, _option("--jobs", "-j", min=1, max=1024, metavar="N", help="Cores to use; fixed for the run (all).")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu or cuda.")] = "auto",
+    dtype: Annotated[
+        str | None, _option("--dtype", metavar="NAME", help="auto, float32, or bfloat16 matrix products (auto).")
+    ] = None,
+    compile: Annotated[
+        bool | None, _option("--compile/--no-compile", help="Compile the layers with torch.compile (no).")
+    ] = None,
+    sync: Annotated[
+        str | None, _option("--sync", metavar="URL", help="Exchange weights with this sync-server.")
+    ] = None,
+    worker: Annotated[
+        str | None, _option("--worker", metavar="NAME", help="This worker's name at the sync-server.")
+    ] = None,
+    sync_every: Annotated[
+        int | None, _option("--sync-every", min=1, metavar="STEPS", help="Steps between exchanges.")
+    ] = None,
+    token_file: Annotated[
+        str | None, _option("--token-file", metavar="FILE", help="Show the sync-server the first token in FILE.")
+    ] = None,
+    ca_file: Annotated[
+        str | None, _option("--ca-file", metavar="FILE", help="Trust the sync-server's certificate by FILE.")
+    ] = None,
+) -> int:
+    """Learn from token shards and release checkpoints; resume exactly where the last invocation was stopped.
+
+    Settings stay with the run: what is not given is as it was. Shards that the run has learned are passed over, new
+    ones are its next segment. Metrics and events go to stdout as JSON lines, one a step.
+    """
+    from clet.streams import Sink
+    from clet.train.session import Order, learn
+
+    given = {
+        "batch_size": batch_size, "accumulate": accumulate, "epochs": epochs, "replay": replay, "lr": lr,
+        "warmup": warmup, "schedule": schedule, "release_every": release_every, "save_every": save_every,
+        "max_trips": max_trips, "dtype": dtype, "compile": compile, "threads": jobs,
+    }  # fmt: skip
+    order = Order(shards, run, model, given, seed, tokens, follow, device)
+    if (worker or sync_every or token_file or ca_file) and not sync:
+        raise UsageError("--worker, --sync-every, --token-file and --ca-file need --sync URL")
+    stop = _stop_on_sigterm()
+    sink = Sink("-")
+
+    def surround(source: Path) -> Surroundings:
+        from clet.notify import notify
+        from clet.train.loop import Surroundings
+
+        notify("READY=1")
+        outer = None
+        if sync:
+            outer = _sync_worker(sync, run, source, worker, sync_every, token_file, ca_file, stop.is_set)
+        return Surroundings(_emitter(sink), lambda: datetime.now(UTC), stop, _evaluator(held_out, source), outer)
+
+    tally = learn(order, surround)
+    sink.close()
+    _report(tally)
+    return ExitCode.SOME_BAD if tally.quarantined else ExitCode.OK
+
+
+def _stop_on_sigterm() -> threading.Event:
+    """Set by SIGTERM: the step in hand is finished, the state saved, and the status is 0."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    return stop
+
+
+def _emitter(sink: Any) -> Callable[[dict[str, Any]], None]:
+    import orjson
+
+    def emit(fields: dict[str, Any]) -> None:
+        sink.write(orjson.dumps(fields) + b"\n")
+        if (event := fields.get("event")) == "release":
+            log.info(f"release {fields['number']} at step {fields['step']}: {fields['path']}", event="release")
+        elif event == "breaker":
+            log.warn(
+                f"breaker at step {fields['step']}: {fields['why']}; back to step {fields['back_to']}", event="breaker"
+            )
+
+    return emit
+
+
+def _evaluator(files: list[str] | None, source: Path) -> Callable[[Any], dict[str, Any]] | None:
+    if not files:
+        return None
+    from clet.evaluate.perplexity import evaluate_files
+    from clet.tokens import Tokenizer
+
+    tokenizer = Tokenizer.load(source)
+    return lambda model: {name: evaluate_files(model, [name], tokenizer).to_json() for name in files}
+
+
+def _sync_worker(
+    url: str,
+    run: str,
+    source: Path,
+    worker: str | None,
+    every: int | None,
+    token_file: str | None,
+    ca_file: str | None,
+    should_stop: Callable[[], bool],
+) -> Any:
+    from clet.sync.credentials import read_token
+    from clet.sync.worker import DEFAULT_EVERY, SyncWorker, default_worker_name
+    from clet.train.start import tokenizer_fingerprint
+
+    return SyncWorker(
+        url,
+        worker=worker or default_worker_name(run),
+        tokenizer=tokenizer_fingerprint(source),
+        every=every or DEFAULT_EVERY,
+        token=read_token(token_file),
+        ca_file=ca_file,
+        should_stop=should_stop,
+    )
+
+
+def _report(tally: Tally) -> None:
+    extra: dict[str, Any] = {"steps": tally.steps, "wait_s": round(tally.wait_s, 3)}
+    if tally.last_loss is not None:
+        extra["loss"] = round(tally.last_loss, 4)
+    if tally.releases:
+        extra["release"] = tally.releases[-1]
+    rejected = tally.quarantined
+    log.summary(
+        Counts(
+            records_in=tally.windows + sum(rejected.values()),
+            records_out=tally.windows,
+            tokens=tally.tokens,
+            rejected=rejected,
+            extra=extra,
+        )
+    )

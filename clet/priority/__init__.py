@@ -1,0 +1,1 @@
+"""Prioritisation: which documents are worth learning, in which order, within which budget and shares."""

@@ -1,0 +1,83 @@
+"""The account of tokens: what the budget still allows, and which share of it each origin has taken.
+
+No origin shall have more than a share of the tokens, so that one loud publisher cannot fill a day's training. The
+share is taken of the budget; without a budget, of everything that was emitted or is waiting, which is what the output
+would be if it ended now. All counts are exact, in tokens (characters / CHARS_PER_TOKEN for records without any).
+
+With a state, budget and shares are those of a day (UTC), and the account carries over runs; a new day starts empty.
+Memory: a number an origin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+SHARE = 0.5  # a half: one source may lead, not fill; with fewer than two origins nothing is lost (see window)
+CHARS_PER_TOKEN = 4  # for budgets over records that carry no tokens
+MAX_DAYS = 7  # days kept in the state
+MAX_ORIGINS = 10_000  # a day keeps the origins that took most; the others' tokens stay in its total
+
+
+class Account:
+    """Tokens emitted by origin. `budget` in tokens or None, `share` in (0, 1]."""
+
+    def __init__(self, budget: int | None = None, share: float = SHARE):
+        self.budget = budget
+        self.share = share
+        self.total = 0
+        self.taken: Counter[str] = Counter()
+        self.day: str | None = None
+        self._past: dict[str, dict[str, Any]] = {}
+
+    @property
+    def remaining(self) -> int | None:
+        """Tokens that the budget still allows; None without one."""
+        return None if self.budget is None else max(0, self.budget - self.total)
+
+    def fits(self, tokens: int) -> bool:
+        """Whether the budget has room for a record."""
+        return self.budget is None or self.total + tokens <= self.budget
+
+    def allowance(self, origin: str, waiting: int) -> float:
+        """Tokens that an origin may still take, while `waiting` tokens are held in the window; no limit at share 1."""
+        if self.share >= 1:
+            return math.inf
+        base = self.budget if self.budget is not None else self.total + waiting
+        return self.share * base - self.taken[origin]
+
+    def emit(self, origin: str, tokens: int) -> None:
+        """Book a record."""
+        self.total += tokens
+        self.taken[origin] += tokens
+
+    def ends_before(self, day: str | None) -> bool:
+        """Whether `day` is a later one than the account's."""
+        return day is not None and self.day is not None and day > self.day
+
+    def turn(self, day: str | None) -> None:
+        """Let the day be `day`: at a new one the account starts empty. Days before the current one are ignored."""
+        if day is None or (self.day is not None and not self.ends_before(day)):
+            return
+        if self.day is not None:
+            self._past[self.day] = self._summary()
+            self.total, self.taken = 0, Counter()
+        self.day = day
+
+    def _summary(self) -> dict[str, Any]:
+        return {"total": self.total, "origins": dict(self.taken.most_common(MAX_ORIGINS))}
+
+    def to_json(self) -> dict[str, Any]:
+        """The account by day, for the state."""
+        days = self._past | ({self.day: self._summary()} if self.day else {})
+        return {day: days[day] for day in sorted(days)[-MAX_DAYS:]}
+
+    def load(self, days: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take up the account of earlier runs."""
+        self._past = {day: dict(entry) for day, entry in days.items()}
+        if self._past:
+            self.day = max(self._past)
+            entry = self._past.pop(self.day)
+            self.total, self.taken = int(entry["total"]), Counter(entry["origins"])

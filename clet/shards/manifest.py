@@ -1,0 +1,169 @@
+"""The manifest: which shards a directory holds, one JSON line each, in the order in which they were added.
+
+A line is written after its shard is durable, all lines of a run together, so a reader that goes by the manifest
+never meets half a shard or half a run. Each line carries the xxh3 of the rest of it. A last line without newline is
+what a torn write leaves; it does not count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import xxhash
+
+from clet.exits import InputError, UsageError
+from clet.record import format_time
+from clet.shards.reader import ShardReader
+from clet.state import write_atomically
+
+MANIFEST_NAME = "manifest.jsonl"
+MAX_MANIFEST_BYTES = 1 << 30
+LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # a folder's name, chosen by records from outside
+_NAME = re.compile(r"[0-9a-f]{32}\Z")
+_HEX32 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard as the manifest lists it. `created` is when the run that made it ended, `newest` the latest
+    publication time among its documents (RFC 3339), None where none is known.
+    """
+
+    path: Path
+    name: str
+    lane: str
+    num_windows: int
+    num_tokens: int
+    num_documents: int
+    root: str
+    fingerprint: str
+    seq_len: int
+    created: str
+    newest: str | None
+
+
+_FIELDS = {  # of a line, in order: name there, name here, type
+    "name": ("name", str),
+    "lane": ("lane", str),
+    "windows": ("num_windows", int),
+    "tokens": ("num_tokens", int),
+    "documents": ("num_documents", int),
+    "root": ("root", str),
+    "fp": ("fingerprint", str),
+    "seq_len": ("seq_len", int),
+    "created": ("created", str),
+    "newest": ("newest", str | None),
+}
+
+
+def shard_path(directory: str | Path, lane: str, name: str) -> Path:
+    """Where a shard of this lane and name lies."""
+    return Path(directory, lane, f"{name}.clet")
+
+
+def read_manifest(directory: str | Path) -> list[ShardEntry]:
+    """The shards of a directory in manifest order; none where it has no manifest yet. Raises InputError on damage."""
+    path = Path(directory, MANIFEST_NAME)
+    return [_parse(line, number, path) for number, line in enumerate(_lines(path), 1)]
+
+
+def append_entry(directory: str | Path, entry: ShardEntry) -> None:
+    """Add one shard to the manifest, durably. The caller holds the directory's lock (see `directory`)."""
+    append_entries(directory, [entry])
+
+
+def append_entries(directory: str | Path, entries: Sequence[ShardEntry]) -> None:
+    """Add shards to the manifest, all or none: the file is replaced by one with the new lines behind the old."""
+    path = Path(directory, MANIFEST_NAME)
+    write_atomically(path, b"".join(line + b"\n" for line in [*_lines(path), *map(_line, entries)]))
+
+
+def find_shards(paths: Sequence[str | Path]) -> list[ShardEntry]:
+    """The shards that `paths` name, each once, in the order given, then in manifest order.
+
+    A path is a directory with a manifest, one of its lane folders, or a single shard file. Raises UsageError for
+    anything else.
+    """
+    found: dict[Path, ShardEntry] = {}
+    for path in map(Path, paths):
+        for entry in _entries_at(path):
+            found.setdefault(entry.path.resolve(), entry)
+    return list(found.values())
+
+
+def _entries_at(path: Path) -> list[ShardEntry]:
+    if not path.exists():
+        raise UsageError(f"{path}: no such file or directory; name what clet shard -o wrote")
+    if not path.is_dir():
+        listed = [entry for entry in read_manifest(path.parent.parent) if entry.path.name == path.name]
+        same = [entry for entry in listed if entry.path.exists() and entry.path.samefile(path)]
+        return same or [_entry_of_file(path)]
+    if (path / MANIFEST_NAME).exists():
+        return read_manifest(path)
+    if (path.parent / MANIFEST_NAME).exists():
+        return [entry for entry in read_manifest(path.parent) if entry.lane == path.resolve().name]
+    raise UsageError(f"{path}: has no {MANIFEST_NAME}; name a directory that clet shard -o wrote")
+
+
+def _entry_of_file(path: Path) -> ShardEntry:
+    reader = ShardReader.open(path)
+    created = format_time(datetime.fromtimestamp(path.stat().st_mtime, UTC))
+    return entry_of(reader, path.stem, created or "")
+
+
+def entry_of(reader: ShardReader, name: str, created: str) -> ShardEntry:
+    """The entry that describes an open shard."""
+    return ShardEntry(
+        path=reader.path,
+        name=name,
+        lane=reader.lane,
+        num_windows=reader.num_windows,
+        num_tokens=reader.num_tokens,
+        num_documents=reader.num_documents,
+        root=reader.root,
+        fingerprint=reader.fingerprint,
+        seq_len=reader.seq_len,
+        created=created,
+        newest=reader.newest,
+    )
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        with open(path, "rb") as file:
+            body = file.read(MAX_MANIFEST_BYTES + 1)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    if len(body) > MAX_MANIFEST_BYTES:
+        raise InputError(f"{path}: over {MAX_MANIFEST_BYTES >> 20} MB, no manifest")
+    return body.split(b"\n")[:-1]  # what follows the last newline is a torn line, or nothing
+
+
+def _line(entry: ShardEntry) -> bytes:
+    body = orjson.dumps({key: getattr(entry, name) for key, (name, _) in _FIELDS.items()})
+    return body[:-1] + b',"xxh3":"%s"}' % xxhash.xxh3_64_hexdigest(body).encode()
+
+
+def _parse(line: bytes, number: int, path: Path) -> ShardEntry:
+    body, _, digest = line.rpartition(b',"xxh3":"')
+    if xxhash.xxh3_64_hexdigest(body + b"}").encode() + b'"}' != digest:
+        raise InputError(f"{path}:{number}: checksum differs: the manifest was damaged; restore it from a copy")
+    try:
+        fields: dict[str, Any] = orjson.loads(body + b"}")
+        values = {name: fields[key] for key, (name, _) in _FIELDS.items()}
+        for name, kind in _FIELDS.values():
+            if not isinstance(values[name], kind) or (kind is int and values[name] < 0):
+                raise ValueError(name)
+        if not (LANE.match(values["lane"]) and _NAME.match(values["name"]) and _HEX32.match(values["root"])):
+            raise ValueError("lane, name or root")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}:{number}: malformed line of a manifest: {error}") from None
+    return ShardEntry(path=shard_path(path.parent, values["lane"], values["name"]), **values)

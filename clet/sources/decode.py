@@ -1,0 +1,120 @@
+"""Bytes into text: which encoding, and is it text at all.
+
+In order of trust: a byte-order mark, what the transport declared, what the document declares (meta, XML declaration),
+UTF-8 if it is valid, UTF-16 without a mark where every other byte is zero, Windows-1252. A declared encoding that the
+bytes contradict is not believed. One pass over the bytes in the common case.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from clet.record import canonical_text
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark begins the same
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_DECLARED = re.compile(
+    rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})|<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]{1,40})""",
+    re.IGNORECASE,
+)
+_HEAD_BYTES = 4096
+# What browsers do with these labels: pages that declare them are nearly always the Windows or national superset.
+_ALIASES = {
+    "iso-8859-1": "cp1252",
+    "latin-1": "cp1252",
+    "latin1": "cp1252",
+    "us-ascii": "cp1252",
+    "ascii": "cp1252",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "iso-8859-9": "cp1254",
+    "shift_jis": "cp932",
+    "ks_c_5601-1987": "cp949",
+    "euc-kr": "cp949",
+    "x-sjis": "cp932",
+}
+# Codecs that turn bytes into something else than a document's text.
+_NO_TEXT = {"utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
+
+
+class NotText(ValueError):
+    """The bytes are no text."""
+
+
+def decode_text(body: bytes, declared: str | None = None, *, markup: bool = False) -> str:
+    """The text of a body. `markup`: look for a declaration inside it. Raises NotText for binary data."""
+    for mark, name in _MARKS:
+        if body.startswith(mark):
+            return body[len(mark) :].decode(name, "replace")
+    if wide := _wide_encoding(body):
+        return body.decode(wide, "replace")
+    if b"\0" in body[:_HEAD_BYTES] and not markup:
+        raise NotText("binary")
+    candidates = [declared]
+    if markup and (match := _DECLARED.search(body[:_HEAD_BYTES])):
+        candidates.append((match[1] or match[2]).decode())
+    for label in [*candidates, "utf-8"]:
+        if label and (name := _codec(label)):
+            try:
+                return body.decode(name)
+            except UnicodeDecodeError:
+                continue
+    if not markup and _is_binary(body):
+        raise NotText("binary")
+    if _nearly_utf8(body):
+        return body.decode("utf-8", "replace")
+    return body.decode("cp1252", "replace")
+
+
+def _codec(label: str) -> str | None:
+    """The Python codec for a declared label; None for unknown ones and for UTF-16, which only its bytes can prove."""
+    name = _ALIASES.get(label.strip().lower(), label.strip())
+    try:
+        info = codecs.lookup(name)
+    except (LookupError, ValueError):
+        return None
+    usable = info._is_text_encoding and info.name not in _NO_TEXT and not info.name.startswith(("utf-16", "utf-32"))
+    return info.name if usable else None
+
+
+def _wide_encoding(body: bytes) -> str | None:
+    head = body[: _HEAD_BYTES & ~1]
+    if len(head) < 4:
+        return None
+    even, odd, half = head[0::2].count(0), head[1::2].count(0), len(head) // 2
+    if odd > 0.4 * half and even < 0.02 * half:
+        return "utf-16-le"
+    if even > 0.4 * half and odd < 0.02 * half:
+        return "utf-16-be"
+    return None
+
+
+def _is_binary(body: bytes) -> bool:
+    """Control bytes that no text has, in more than one of a hundred places."""
+    head = body[:_HEAD_BYTES]
+    control = sum(byte < 32 and byte not in b"\t\n\x0b\x0c\r\x1b" for byte in head)
+    return control * 100 > len(head) or b"\0" in body
+
+
+def _nearly_utf8(body: bytes) -> bool:
+    """UTF-8 with a few broken places rather than another encoding: nine of ten multi-byte starts decode."""
+    good = bad = 0
+    for piece in re.findall(rb"[\xc2-\xf4][\x80-\xbf]{1,3}|[\x80-\xff]", body[: 1 << 20]):
+        if len(piece) > 1:
+            good += 1
+        else:
+            bad += 1
+    return good > 9 * bad
+
+
+def one_line(text: str | None, limit: int = 500) -> str | None:
+    """A title, name or tag: canonical, white space collapsed, at most `limit` characters; None where that is empty."""
+    if not text:
+        return None
+    return " ".join(canonical_text(text[: 20 * limit]).split())[:limit] or None

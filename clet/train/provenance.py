@@ -1,0 +1,211 @@
+"""Provenance: from a release back to its documents, and the proof that what is written is what was done.
+
+A release was made at a step; the lines of steps.jsonl up to it name every window that was learned, by shard and index;
+the shards say which documents lie in a window, and the run's own copy of their document tables says where these came
+from. So the table of documents survives the shards; windows of a shard that is gone are known, which of its documents
+lay in them is not any more, and that is said.
+
+`verify` trusts none of the summaries: it recomputes the lineage root of release.json from steps.jsonl and the shards,
+checks the shards from first byte to last, and hashes the weights.
+
+Memory: the documents of one release, about 500 bytes each.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from clet.exits import CletError, InputError, UsageError
+from clet.log import log
+from clet.record import Record
+from clet.release import FACTS, Release, find_release, is_run, read_facts
+from clet.shards.lineage import merkle_root
+from clet.shards.reader import ShardReader
+from clet.train.feed import Shard
+from clet.train.rundir import ROOT_CHARS, read_documents, read_segments
+
+MAX_LINE_BYTES = 64 << 20
+READ_WINDOWS = 256
+
+
+@dataclass(slots=True)
+class Learned:
+    """When a window was learned: steps in which it was new, and in which it was replayed."""
+
+    steps: list[int] = field(default_factory=list)
+    replays: list[int] = field(default_factory=list)
+
+
+def find_audited(path: str, which: str) -> tuple[Path, Release]:
+    """(run, release) meant by a run, or by the directory of one of its releases. Raises UsageError."""
+    directory = Path(path).resolve()
+    if is_run(directory):
+        return directory, find_release(directory, which)
+    if not (directory / FACTS).is_file():
+        raise UsageError(f"{path}: neither a run nor a release (no {FACTS}): nothing says what it learned from")
+    run = directory.parent.parent
+    if not (run / "steps.jsonl").is_file():
+        raise UsageError(f"{path}: taken out of its run, which has the steps; audit RUN, or put it back")
+    facts = read_facts(directory)
+    return run, Release(facts["number"], directory, facts)
+
+
+def learned_windows(run: Path, last_step: int) -> dict[str, dict[int, Learned]]:
+    """Every window learned up to a step: {root prefix: {index: when}}. Raises InputError where lines are missing."""
+    windows: dict[str, dict[int, Learned]] = defaultdict(lambda: defaultdict(Learned))
+    path = run / "steps.jsonl"
+    step = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                entry = orjson.loads(line)
+                if entry["step"] > last_step:
+                    break
+                if entry["step"] != step + 1:
+                    raise ValueError(f"step {entry['step']} after step {step}")
+                step = entry["step"]
+                for kind in ("windows", "replay"):
+                    for root, indices in entry[kind]:
+                        for index in indices:
+                            when = windows[root][index]
+                            (when.steps if kind == "windows" else when.replays).append(step)
+            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+                raise InputError(f"{path}:{number}: {error}; the run's record is damaged") from None
+    if step < last_step:
+        raise InputError(f"{path}: ends at step {step}, the release is of step {last_step}")
+    return windows
+
+
+def documents_behind(run: Path, release: Release) -> Iterator[Record]:
+    """One object a document of which something was learned, shards in the order in which the run met them.
+
+    Each has the fields of the document table, `times` (windows learned, each time counted), `replayed` (how many of
+    those were replay), and `learned`: [{shard, root, windows, steps}].
+    """
+    windows = learned_windows(run, release.facts["step"])
+    found: dict[str, Record] = {}
+    for shard in _shards(run):
+        of_shard = windows.get(_prefix_of(shard.root, windows))
+        if of_shard:
+            _add_shard(found, run, shard, of_shard)
+    yield from found.values()
+
+
+def _add_shard(found: dict[str, Record], run: Path, shard: Shard, windows: dict[int, Learned]) -> None:
+    table = read_documents(run, shard.root)
+    for row, indices in _rows(shard, sorted(windows), len(table)).items():
+        fields = dict(table[row])
+        fields.pop("tokens", None)
+        document = found.setdefault(fields["id"], fields | {"times": 0, "replayed": 0, "learned": []})
+        steps = [step for index in indices for step in windows[index].steps]
+        replays = [step for index in indices for step in windows[index].replays]
+        document["times"] += len(steps) + len(replays)
+        document["replayed"] += len(replays)
+        entry = {"shard": shard.name, "root": shard.root, "windows": indices, "steps": sorted({*steps, *replays})}
+        document["learned"].append(entry)
+
+
+def _rows(shard: Shard, indices: list[int], num_documents: int) -> dict[int, list[int]]:
+    """{row of the document table: learned windows in which it lies}, by row.
+
+    Of a shard that is gone every document is named if all windows were learned, else it cannot be said which.
+    """
+    rows: dict[int, list[int]] = defaultdict(list)
+    try:
+        reader = _reader(shard)
+    except CletError as error:
+        if len(indices) < shard.windows:
+            log.warn(f"{error}; which of its documents lie in the {len(indices)} windows learned cannot be said")
+            return {}
+        log.warn(f"{error}; its documents are named, their windows are not")
+        return {row: [] for row in range(num_documents)}
+    for at in range(0, len(indices), READ_WINDOWS):
+        part = indices[at : at + READ_WINDOWS]
+        for index, members in zip(part, reader.windows(part).documents, strict=True):
+            for row in set(members.tolist()):
+                rows[row].append(index)
+    return dict(sorted(rows.items()))
+
+
+def _reader(shard: Shard) -> ShardReader:
+    reader = ShardReader.open(shard.path)
+    if reader.root != shard.root or reader.num_windows != shard.windows:
+        raise InputError(f"{shard.path}: is not the shard that was learned (root {shard.root[:12]})")
+    return reader
+
+
+def _shards(run: Path) -> list[Shard]:
+    return [shard for segment in read_segments(run) for shard in segment.shards]
+
+
+def _prefix_of(root: str, windows: dict[str, Any]) -> str:
+    """The key under which steps.jsonl names a shard: the first digits of its root."""
+    return root[:ROOT_CHARS] if root[:ROOT_CHARS] in windows else root
+
+
+# ---- verification
+
+
+def verify(run: Path, release: Release) -> list[str]:
+    """What is wrong with a release, one line each; empty where every claim was recomputed and holds.
+
+    Reads every shard of the release and its weights once.
+    """
+    facts = release.facts
+    wrong: list[str] = []
+    windows = learned_windows(run, facts["step"])
+    ids: set[bytes] = set()
+    shards = {_prefix_of(shard.root, windows): shard for shard in _shards(run)}
+    wrong += [
+        f"{run / 'steps.jsonl'}: windows of {root}, a shard that the run does not know"
+        for root in windows.keys() - shards
+    ]
+    for prefix, shard in shards.items():
+        of_shard = windows.get(prefix)
+        if not of_shard:
+            continue
+        try:
+            ids.update(_verified_ids(shard, sorted(of_shard)))
+        except CletError as error:
+            wrong.append(str(error))
+    root = merkle_root(ids).hex()
+    if root != facts.get("lineage_root"):
+        wrong.append(f"{release.path / FACTS}: lineage root {facts.get('lineage_root')}, recomputed {root}")
+    learned = {prefix: len(of_shard) for prefix, of_shard in windows.items()}
+    claimed = {_prefix_of(entry["root"], windows): entry["learned"] for entry in facts.get("shards", [])}
+    if learned != claimed:
+        wrong.append(f"{release.path / FACTS}: windows learned by shard {claimed}, recomputed {learned}")
+    if len(ids) != facts.get("documents"):
+        wrong.append(f"{release.path / FACTS}: {facts.get('documents')} documents, recomputed {len(ids)}")
+    if (weights := _weights(release.path)) != facts.get("weights"):
+        wrong.append(f"{release.path}: weights {facts.get('weights')}, recomputed {weights}")
+    return wrong
+
+
+def _verified_ids(shard: Shard, indices: list[int]) -> Iterator[bytes]:
+    """Ids of the documents in the windows named, after the shard was found whole and its root recomputed."""
+    reader = _reader(shard)
+    reader.check_layout()
+    ids = [bytes.fromhex(row["id"]) for row in reader.documents()]
+    if merkle_root(ids).hex() != reader.root:
+        raise InputError(f"{shard.path}: its documents do not have the root {reader.root}")
+    learned: set[int] = set()
+    wanted, at = set(indices), 0
+    for part in reader.all_windows():
+        for members in part.documents:
+            if at in wanted:
+                learned.update(members.tolist())
+            at += 1
+    return (ids[row] for row in learned)
+
+
+def _weights(directory: Path) -> str:
+    from clet.model.checkpoint import load_model, state_root
+
+    return state_root(load_model(directory))

@@ -1,0 +1,188 @@
+"""The run directory: what a run is and what it did, on disk; one trainer at a time.
+
+    RUN/lock             flock(2): dies with the process
+    RUN/run.json         what holds for the whole run (seed, model, tokenizer), settings, the open goal; replaced whole
+    RUN/segments.jsonl   the shards of each segment, in the order in which they are learned; only grows
+    RUN/documents/       the document table of each shard (`<root>.jsonl.zst`): provenance outlives the shards
+    RUN/steps.jsonl      one line a step; cut back to the saved state when a run resumes
+    RUN/state/           the saved training state (see `savepoint`)
+    RUN/releases/        see `clet.release`
+
+segments.jsonl is ahead of the state: shards are written there before any of their windows is learned, so a run that
+is killed and started again hands out the same windows, whatever else was named in between.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+import zstandard
+
+from clet.exits import InputError, TryLater, UsageError, WriteError
+from clet.state import fsync_directory, write_atomically
+from clet.train.feed import Segment, Shard
+
+VERSION = 1
+ROOT_CHARS = 16  # of a shard's root in steps.jsonl: 64 bits tell the shards of one run apart
+MAX_FACTS_BYTES = 16 << 20
+MAX_TABLE_BYTES = 4 << 30
+
+
+class RunDirectory:
+    """An open, locked run. `facts` is the object of run.json ({} for a new run), `segments` what is known to learn."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.facts: dict[str, Any] = {}
+        self.segments: list[Segment] = []
+        self._lock_fd = -1
+        self._steps_fd = -1
+
+    @staticmethod
+    def open(path: str | Path) -> RunDirectory:
+        """Open or create a run. Raises TryLater where another trainer has it, InputError where it is damaged."""
+        run = RunDirectory(Path(path))
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            run._lock_fd = os.open(run.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise WriteError(f"{path}: {error.strerror}") from None
+        try:
+            try:
+                fcntl.flock(run._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TryLater(f"{path}: another trainer is at work there; name another --run or wait for it") from None
+            run.facts = read_run(run.path)
+            run.segments = read_segments(run.path)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def describe(self, facts: dict[str, Any]) -> None:
+        """Replace run.json, durably; nothing happens where it says so already."""
+        facts = {"version": VERSION} | facts
+        if facts != self.facts:
+            write_atomically(self.path / "run.json", orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
+            self.facts = facts
+
+    # ---- segments
+
+    @property
+    def known_roots(self) -> set[str]:
+        """Roots of all shards of all segments."""
+        return {shard.root for segment in self.segments for shard in segment.shards}
+
+    def add_segment(self, shards: Sequence[Shard], epochs: int, tables: Iterator[list[dict[str, Any]]]) -> Segment:
+        """Make a new segment of `shards`, durable before it is returned; `tables` yields their document tables."""
+        segment = Segment(len(self.segments), tuple(shards), epochs)
+        folder = self.path / "documents"
+        for shard, table in zip(shards, tables, strict=True):
+            body = b"".join(orjson.dumps(row) + b"\n" for row in table)
+            try:
+                folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise WriteError(f"{folder}: {error.strerror}") from None
+            packed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(body)
+            write_atomically(folder / f"{shard.root}.jsonl.zst", packed)
+        self.segments.append(segment)
+        lines = [
+            {"segment": s.number, "epochs": s.epochs, "shards": list(map(asdict, s.shards))} for s in self.segments
+        ]
+        write_atomically(self.path / "segments.jsonl", b"".join(orjson.dumps(line) + b"\n" for line in lines))
+        return segment
+
+    # ---- steps.jsonl
+
+    def open_steps(self, length: int) -> None:
+        """Open steps.jsonl for `write_step`, cut back to `length` bytes. Raises InputError where it is shorter."""
+        path = self.path / "steps.jsonl"
+        try:
+            if self._steps_fd < 0:
+                self._steps_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+                fsync_directory(self.path)
+            if os.fstat(self._steps_fd).st_size < length:
+                raise InputError(f"{path}: shorter than when the state was saved; restore it from a copy")
+            os.ftruncate(self._steps_fd, length)
+        except OSError as error:
+            raise WriteError(f"{path}: {error.strerror}") from None
+
+    def write_step(self, line: dict[str, Any]) -> None:
+        """Append one line; it is made durable by `sync_steps`."""
+        body = memoryview(orjson.dumps(line) + b"\n")
+        try:
+            while body:
+                body = body[os.write(self._steps_fd, body) :]
+        except OSError as error:
+            raise WriteError(f"{self.path / 'steps.jsonl'}: {error.strerror}") from None
+
+    def sync_steps(self) -> int:
+        """Make steps.jsonl durable; its length in bytes."""
+        try:
+            os.fsync(self._steps_fd)
+            return os.fstat(self._steps_fd).st_size
+        except OSError as error:
+            raise WriteError(f"{self.path / 'steps.jsonl'}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Release the lock."""
+        for fd in (self._steps_fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._steps_fd = self._lock_fd = -1
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The object of run.json, {} where there is none. Raises InputError where it is damaged."""
+    try:
+        with open(path / "run.json", "rb") as file:
+            facts = orjson.loads(file.read(MAX_FACTS_BYTES))
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError:
+        raise UsageError(f"{path}: is not a directory") from None
+    except orjson.JSONDecodeError:
+        raise InputError(f"{path / 'run.json'}: not JSON; restore it from a copy or name another --run") from None
+    if not isinstance(facts, dict) or facts.get("version") != VERSION:
+        raise InputError(f"{path / 'run.json'}: not a run that this clet understands")
+    return facts
+
+
+def read_segments(path: Path) -> list[Segment]:
+    """The segments of a run in order. Raises InputError on damage."""
+    segments = []
+    try:
+        with open(path / "segments.jsonl", "rb") as file:
+            for line in file:
+                entry = orjson.loads(line)
+                shards = tuple(Shard(**shard) for shard in entry["shards"])
+                segments.append(Segment(entry["segment"], shards, entry["epochs"]))
+    except FileNotFoundError:
+        return []
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise InputError(f"{path / 'segments.jsonl'}: damaged; restore it from a copy") from None
+    return segments
+
+
+def read_documents(path: Path, root: str) -> list[dict[str, Any]]:
+    """The document table that the run kept of a shard. Raises InputError where it is missing or damaged."""
+    file = path / "documents" / f"{root}.jsonl.zst"
+    try:
+        body = zstandard.ZstdDecompressor().decompress(file.read_bytes(), max_output_size=MAX_TABLE_BYTES)
+        return [orjson.loads(line) for line in body.splitlines()]
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}") from None
+    except (zstandard.ZstdError, orjson.JSONDecodeError) as error:
+        raise InputError(f"{file}: damaged: {error}") from None

@@ -1,0 +1,108 @@
+"""One invocation of the trainer from beginning to end: open, resume, learn, release, and with `follow` wait for more.
+
+A release is made whenever everything that is known was learned, and when the token budget is reached; so a run that
+follows a shard directory releases each time it has caught up. An interrupted invocation (SIGTERM) saves and releases
+nothing: the next one goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clet.exits import NothingToDo, UsageError
+from clet.log import log
+from clet.release import announce
+from clet.shards.manifest import ShardEntry, find_shards
+from clet.train import start
+from clet.train.loop import Surroundings, Tally, Trainer
+from clet.train.release import newest_release
+from clet.train.rundir import RunDirectory
+from clet.train.settings import Settings
+
+LOOK_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an invocation was asked to do; `settings` holds those that were given (None: as the run has them)."""
+
+    shards: Sequence[str]
+    run: str
+    model: str | None
+    settings: Mapping[str, Any]
+    seed: int
+    tokens: int | None = None
+    follow: bool = False
+    device: str = "auto"
+
+
+def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
+    """Carry out an order; `surround(model directory)` gives the surroundings once that directory is known.
+
+    Raises NothingToDo where every shard was learned and released before.
+    """
+    entries = find_shards(order.shards)
+    with RunDirectory.open(order.run) as run:
+        if order.model is None and not run.facts:
+            raise UsageError(f"{order.run}: a new run needs --model DIR to start from")
+        source = Path(order.model or run.facts["model"])
+        settings = Settings.from_json(run.facts.get("settings", {}))
+        threads = start.set_threads(order.settings.get("threads"), settings.threads)
+        settings = settings.changed(dict(order.settings) | {"threads": threads})
+        model = start.open_model(source, settings, start.choose_device(order.device))
+        start.describe_run(run, model, source, settings, order.seed)
+        settings = Settings.from_json(run.facts["settings"])
+        shelf = start.open_shelf(run, model.config, entries)
+        start.add_new_shards(run, shelf, model.config, settings.epochs, entries)
+        around = surround(source)
+        trainer = Trainer(run, model, source, shelf, settings, order.seed, around)
+        try:
+            trainer.restore()
+            _announce_newest(run.path, around)
+            return _session(order, trainer, run, lambda: _look(order, trainer, shelf, settings))
+        finally:
+            if around.outer:
+                around.outer.close()
+
+
+def _announce_newest(run: Path, around: Surroundings) -> None:
+    """A trainer killed right after making a release did not point to it."""
+    if (newest := newest_release(run)) is not None:
+        announce(run, newest.number, around.clock())
+
+
+def _session(order: Order, trainer: Trainer, run: RunDirectory, look: Callable[[], bool]) -> Tally:
+    stop = trainer.around.stop
+    step = trainer.position.step
+    if trainer.caught_up and not trainer.unreleased and not order.follow:
+        raise NothingToDo(f"{order.run}: every shard was learned by step {step}; shard something new")
+    goal = start.open_goal(run, order.tokens, trainer.tokens)
+    log.info(f"{order.run}: {'resumed at' if step else 'starts with'} step {step}", event="start", step=step)
+    if not trainer.caught_up:
+        trainer.measure()
+    while True:
+        trainer.train(goal)
+        if stop.is_set():
+            return trainer.tally
+        if trainer.unreleased:
+            trainer.release()
+        if not order.follow or (goal is not None and trainer.tokens >= goal):
+            start.close_goal(run)
+            return trainer.tally
+        while not look():
+            if stop.wait(LOOK_EVERY_S):
+                return trainer.tally
+
+
+def _look(order: Order, trainer: Trainer, shelf: Any, settings: Settings) -> bool:
+    """Whether there are shards that the run had not seen; they are its next segment then."""
+    entries: list[ShardEntry] = []
+    with suppress(
+        UsageError
+    ):  # a folder may be replaced under us; it is back at the next look, or there is nothing new
+        entries = find_shards(order.shards)
+    return start.add_new_shards(trainer.run, shelf, trainer.model.config, settings.epochs, entries) is not None

@@ -1,0 +1,69 @@
+"""How a run learns: the settings that persist with it, so that the next invocation goes on as the last one did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from clet.exits import InputError, UsageError
+from clet.train.schedule import SCHEDULES
+
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of a run. `lr` None takes the default for the model's width; `threads` None takes torch's own number.
+
+    `batch_size` counts windows of one step, computed in `accumulate` parts. `replay` is a share of the windows,
+    `warmup` and `save_every` count steps, `release_every` tokens (None: at the end of an invocation only).
+    """
+
+    batch_size: int = 8
+    accumulate: int = 1
+    epochs: int = 1
+    replay: float = 0.05
+    lr: float | None = None
+    warmup: int = 50
+    schedule: str = "infinite"
+    release_every: int | None = None
+    save_every: int = 100
+    max_trips: int = 3
+    dtype: str = "auto"
+    compile: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "epochs", "save_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
+        if self.accumulate > self.batch_size:
+            raise UsageError(f"--accumulate {self.accumulate} parts of --batch-size {self.batch_size} windows")
+        if not 0.0 <= self.replay <= 0.9:
+            raise UsageError(f"--replay {self.replay} is not between 0 and 0.9")
+        if self.lr is not None and not 0.0 < self.lr < 1.0:
+            raise UsageError(f"--lr {self.lr} is not between 0 and 1")
+        if self.warmup < 0:
+            raise UsageError("--warmup must not be negative")
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"no schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}")
+        if self.dtype not in DTYPES:
+            raise UsageError(f"no dtype {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+
+    def changed(self, given: Mapping[str, Any]) -> Settings:
+        """These settings with those of `given` that are not None. Raises UsageError for a value out of bounds."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+    def to_json(self) -> dict[str, Any]:
+        """As run.json and release.json keep them."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Settings:
+        """Settings as `to_json` gave them; what is not there has its default. Raises InputError."""
+        known = {field.name for field in fields(Settings)}
+        try:
+            return Settings(**{name: value for name, value in values.items() if name in known})
+        except (TypeError, UsageError) as error:
+            raise InputError(f"settings of the run: {error}") from None

@@ -1,0 +1,168 @@
+"""Beginning an invocation: is this the run it claims to be, does the model fit, which shards are new.
+
+Everything that does not fit is refused here, before anything is changed: another seed, tokenizer, model shape or
+window length than the run began with; a shard of another tokenizer or with ids that the model does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+
+from clet.exits import InputError, UsageError
+from clet.log import log
+from clet.model.checkpoint import load_model, state_root
+from clet.model.config import ModelConfig
+from clet.model.decoder import Decoder
+from clet.shards.manifest import ShardEntry
+from clet.shards.reader import ShardReader
+from clet.tokens import MAX_TOKENIZER_BYTES, fingerprint
+from clet.train import optimizer as optimisers
+from clet.train.feed import Segment, Shard
+from clet.train.rundir import RunDirectory
+from clet.train.settings import Settings
+from clet.train.shelf import Shelf
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is some. Raises UsageError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in ("cpu", "cuda"):
+        raise UsageError(f"no device {name!r}; choose auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device here; use --device cpu")
+    return torch.device(name)
+
+
+def set_threads(wanted: int | None, recorded: int | None) -> int:
+    """Fix torch's number of threads for this process: the number wanted, else the run's, else torch's own."""
+    threads = wanted or recorded or torch.get_num_threads()
+    if recorded and threads != recorded:
+        log.warn(f"{threads} threads where the run began with {recorded}: losses may differ in their last bits")
+    torch.set_num_threads(threads)
+    return threads
+
+
+def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Settings, seed: int) -> None:
+    """Write run.json for a new run, or check the present one against it. Raises UsageError where they differ."""
+    shape = model.config.to_hf("float32")
+    tokenizer = tokenizer_fingerprint(source)
+    if not run.facts:
+        peak = settings.lr or optimisers.default_peak(model.config.hidden_size)
+        run.describe(
+            {
+                "seed": seed,
+                "model": str(source.resolve()),
+                "config": shape,
+                "tokenizer": tokenizer,
+                "base": state_root(model),
+                "seq_len": None,
+                "goal": None,
+                "settings": settings.changed({"lr": peak}).to_json(),
+            }
+        )
+        return
+    for name, now in (("seed", seed), ("tokenizer", tokenizer), ("config", orjson.loads(orjson.dumps(shape)))):
+        if run.facts[name] != now:
+            before = f" {run.facts[name]}" if name != "config" else ""
+            raise UsageError(f"{run.path}: begun with another {name}{before}; use the same, or start another --run")
+    run.describe(run.facts | {"settings": settings.to_json()})
+
+
+def tokenizer_fingerprint(source: Path) -> str:
+    """The fingerprint of a model directory's tokenizer.json. Raises InputError where there is none."""
+    path = source / "tokenizer.json"
+    try:
+        with open(path, "rb") as file:
+            spec = orjson.loads(file.read(MAX_TOKENIZER_BYTES))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; a model that learns needs its tokenizer.json") from None
+    except orjson.JSONDecodeError:
+        raise InputError(f"{path}: not JSON") from None
+    return fingerprint(spec)
+
+
+def open_model(source: Path, settings: Settings, device: torch.device) -> Decoder:
+    """The model to start from, in float32, its layers compiled if the settings say so."""
+    model = load_model(source, dtype=torch.float32, device=device)
+    if settings.compile:
+        for layer in model.model.layers:
+            layer.compile()
+    return model
+
+
+def open_goal(run: RunDirectory, tokens: int | None, done: int) -> int | None:
+    """The number of tokens of the run at which an invocation given `--tokens` ends.
+
+    The goal is kept in run.json until it is reached: a run that was interrupted and is started again with the same
+    `--tokens` ends where it would have ended.
+    """
+    kept = run.facts["goal"]
+    if tokens is not None and kept is not None and kept["tokens"] == tokens and kept["from"] <= done:
+        return kept["from"] + tokens
+    run.describe(run.facts | {"goal": None if tokens is None else {"from": done, "tokens": tokens}})
+    return None if tokens is None else done + tokens
+
+
+def close_goal(run: RunDirectory) -> None:
+    """The invocation ended by itself: the next one has a goal of its own."""
+    run.describe(run.facts | {"goal": None})
+
+
+def open_shelf(run: RunDirectory, config: ModelConfig, entries: Iterable[ShardEntry]) -> Shelf:
+    """The shelf of the run's shards; a shard that is named now is read from where it is now."""
+    seq_len = run.facts["seq_len"] or 0
+    shelf = Shelf(run.facts["tokenizer"], seq_len, config.vocab_size)
+    for segment in run.segments:
+        for shard in segment.shards:
+            shelf.add(shard)
+    known = run.known_roots
+    for entry in entries:
+        if entry.root in known:
+            shelf.add(_shard(entry))
+    return shelf
+
+
+def add_new_shards(
+    run: RunDirectory, shelf: Shelf, config: ModelConfig, epochs: int, entries: Iterable[ShardEntry]
+) -> Segment | None:
+    """A new segment of the shards that the run has not seen, or None. Raises InputError for one that does not fit."""
+    known = run.known_roots
+    new: dict[str, Shard] = {}
+    for entry in entries:
+        if entry.root not in known and entry.num_windows:
+            new.setdefault(entry.root, _shard(entry))
+    if not new:
+        return None
+    first = ShardReader.open(next(iter(new.values())).path, fingerprint=run.facts["tokenizer"])
+    seq_len = run.facts["seq_len"] or first.seq_len
+    if seq_len > config.max_positions:
+        raise InputError(f"{first.path}: windows of {seq_len} tokens, the model has {config.max_positions} positions")
+    shelf.set_seq_len(seq_len)
+    for shard in new.values():
+        shelf.add(shard)
+        shelf.reader(shard.root)
+    run.describe(run.facts | {"seq_len": seq_len})
+    return run.add_segment(list(new.values()), epochs, _tables(shelf.reader, new))
+
+
+def _tables(reader: Callable[[str], ShardReader], roots: Iterable[str]) -> Iterable[list[dict[str, Any]]]:
+    return (reader(root).documents() for root in roots)
+
+
+def _shard(entry: ShardEntry) -> Shard:
+    return Shard(
+        path=str(Path(entry.path).resolve()),
+        name=entry.name,
+        root=entry.root,
+        lane=entry.lane,
+        windows=entry.num_windows,
+        tokens=entry.num_tokens,
+        documents=entry.num_documents,
+        newest=entry.newest,
+    )

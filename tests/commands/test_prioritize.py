@@ -1,0 +1,91 @@
+"""clet prioritize as a process."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from clet import seeds
+
+PHRASES = (
+    "the council of that town met on monday to decide about a bridge which had been closed since its flood and "
+    "members were told repairs would take until autumn several people who live near river asked for ferry"
+)
+WORDS = PHRASES.split()
+
+
+@pytest.fixture
+def lines(record):
+    """JSONL of 40 stories of 50 tokens from two origins, and two that are too short."""
+    made = []
+    for i in range(42):
+        rng = seeds.python_random(1, f"stories/{i}")
+        text = "The news of " + " ".join(rng.choices(WORDS, k=57 if i < 40 else 2))
+        made.append(orjson.dumps(record(f"{text}.", ids=[i] * 50, origin="ab"[i % 2])) + b"\n")
+    return made
+
+
+def summary(done) -> dict:
+    return orjson.loads(done.stderr.splitlines()[-1])
+
+
+def test_summary_reasons_and_budget(lines, clet, tmp_path):
+    done = clet(
+        "prioritize", "--budget", "1_000", "-o", "o.jsonl", "--rejects", "r.jsonl", "--json", input=b"".join(lines)
+    )
+    assert done.returncode == 0
+    said = summary(done)
+    assert (said["in"], said["out"], said["tokens"]) == (42, 20, 1000)
+    assert said["rejected"] == {"short": 2, "share": 20}
+    assert said["now"] == "2026-03-01T12:00:00Z"
+    kept = [orjson.loads(line) for line in (tmp_path / "o.jsonl").read_bytes().splitlines()]
+    assert [r["priority"]["rank"] for r in kept] == list(range(1, 21))
+    assert {o: sum(r["origin"] == o for r in kept) for o in "ab"} == {"a": 10, "b": 10}
+    assert len((tmp_path / "r.jsonl").read_bytes().splitlines()) == 22
+
+
+def test_same_bytes_however_the_records_arrive(lines, clet, tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines[:7]))
+    (tmp_path / "b.jsonl").write_bytes(b"".join(lines[7:]))
+    assert clet("prioritize", "-o", "1.clet", "--window", "10", input=b"".join(lines)).returncode == 0
+    assert clet("prioritize", "-o", "2.clet", "--window", "10", "a.jsonl", "b.jsonl").returncode == 0
+    assert (tmp_path / "1.clet").read_bytes() == (tmp_path / "2.clet").read_bytes()
+
+
+def test_the_budget_of_a_day_carries_over_runs(lines, clet):
+    first = clet("prioritize", "--state", "s", "--budget", "1200", "-o", "1.clet", "--json", input=b"".join(lines[:20]))
+    second = clet(
+        "prioritize", "--state", "s", "--budget", "1200", "-o", "2.clet", "--json", input=b"".join(lines[20:40])
+    )
+    third = clet(
+        "prioritize",
+        "--state",
+        "s",
+        "--budget",
+        "1200",
+        "-o",
+        "3.clet",
+        "--json",
+        "--now",
+        "2026-03-02",
+        input=b"".join(lines),
+    )
+    assert [summary(done)["tokens"] for done in (first, second, third)] == [1000, 200, 1200]
+
+
+def test_explain_says_one_line_a_record(lines, clet):
+    done = clet("prioritize", "--explain", "-o", "o.clet", input=b"".join(lines))
+    said = done.stderr.splitlines()
+    assert len(said) == 43
+    assert sum(b" kept score=" in line for line in said) == 40
+    assert sum(b" short rule=short value=5.0" in line for line in said) == 2
+    events = clet("prioritize", "--explain", "--json", "-o", "o.clet", input=b"".join(lines)).stderr.splitlines()
+    assert sum(orjson.loads(line)["event"] == "explain" for line in events) == 42
+
+
+@pytest.mark.parametrize("flags", [("--budget", "many"), ("--window", "0"), ("--window", "10x"), ("--now", "soon")])
+def test_wrong_values_are_one_line_and_status_2(flags, clet):
+    done = clet("prioritize", *flags, "-o", "o.clet")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert flags[0].encode() in done.stderr
