@@ -162,6 +162,13 @@ def run(arguments: list[str]) -> int:
     log.command = arguments[0] if arguments and arguments[0] in TABLE else ""
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
+        return _execute(arguments)
+    finally:
+        log.close()
+
+
+def _execute(arguments: list[str]) -> int:
+    try:
         status = int(build()(arguments, prog_name="clet", standalone_mode=False) or 0)
         _flush_stdout()
         return status

@@ -10,6 +10,8 @@ import functools
 import os
 from pathlib import Path
 
+from clet import __version__
+
 
 def cache_directory() -> Path:
     """`CLET_CACHE_DIR`, systemd's `CACHE_DIRECTORY`, or `XDG_CACHE_HOME/clet`; `TMPDIR` where none can be written."""
@@ -28,7 +30,9 @@ def cache_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="clet-"))
 
 
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory() / "numba"))
+# numba notices a change of the file that a kernel is in, but not of a kernel it calls in another file: the version of
+# clet is part of the place, so that an update compiles anew.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory() / f"numba-{__version__}"))
 
 import numba  # noqa: E402 - the cache's place is read at import
 

@@ -43,12 +43,15 @@ class Log:
         self.quiet = False
         self.verbose = False
         self.started = time.monotonic()
+        self.counts: Counts | None = None  # what a summary would say if the command ended now
+        self._summarised = False
         self._journal = bool(os.environ.get("JOURNAL_STREAM"))
 
     def configure(self, command: str, *, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         """Set speaker and flags; the clock of the summary starts here."""
         self.command, self.json, self.quiet, self.verbose = command, json, quiet, verbose
         self.started = time.monotonic()
+        self.counts, self._summarised = None, False
 
     def error(self, text: str, **fields: Any) -> None:
         """Something failed; shown even with -q."""
@@ -72,6 +75,7 @@ class Log:
     def summary(self, counts: Counts) -> None:
         """The last line of a command: records in and out, drops by reason, tokens, seconds."""
         seconds = time.monotonic() - self.started
+        self._summarised = True
         if self.json:
             rejected = dict(counts.rejected) | ({"bad": counts.bad} if counts.bad else {})
             self._write(
@@ -94,6 +98,11 @@ class Log:
                 parts.append(f"{counts.tokens} tokens")
             parts += [f"{name} {value}" for name, value in counts.extra.items() if not isinstance(value, dict | list)]
             self._say("info", ", ".join([*parts, f"{seconds:.1f} s"]), {})
+
+    def close(self) -> None:
+        """Called once when a command is over: with --json the last line is a summary, however the command ended."""
+        if self.json and not self._summarised:
+            self.summary(self.counts or Counts())
 
     def _say(self, level: str, text: str, fields: dict[str, Any]) -> None:
         text = _UNSAFE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)

@@ -116,7 +116,7 @@ class Stage:
                 raise UsageError(f"{target}: is both input and output; write to another file")
         if rejects == "-" or (rejects and rejects == output):
             raise UsageError("--rejects needs a file of its own")
-        self.counts = Counts()
+        self.counts = log.counts = Counts()
         self._limit = limit
         self._max_errors = max_errors
         self._state = state

@@ -38,11 +38,11 @@ def fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def write_atomically(path: Path, body: bytes) -> None:
+def write_atomically(path: Path, body: bytes, mode: int = 0o666) -> None:
     """Replace `path` by `body`, whole or not at all, durably: temporary file, fsync, rename, fsync of the folder."""
     tmp = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
-        with open(tmp, "wb") as file:
+        with open(tmp, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
@@ -161,7 +161,9 @@ class State:
             "version": VERSION,
         }
         body = orjson.dumps(head, option=orjson.OPT_SORT_KEYS)
-        write_atomically(self.directory / HEAD_NAME, body + b"\n" + xxhash.xxh3_64_hexdigest(body).encode() + b"\n")
+        # HEAD may hold secrets (the seed of a hash table that strangers write into): for its owner only.
+        checked = body + b"\n" + xxhash.xxh3_64_hexdigest(body).encode() + b"\n"
+        write_atomically(self.directory / HEAD_NAME, checked, mode=0o600)
         self.generation += 1
         self._lengths, self._pending = lengths, {}
 

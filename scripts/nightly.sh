@@ -4,7 +4,7 @@
 #   sources   what to take in, one SOURCE of clet ingest a line, # for comments      (you write it)
 #   model/    the model to start from: clet init                                     (you make it)
 #   held-out/ records to measure on, never to learn from; a turn that makes them     (optional)
-#             worse by more than CLET_MAX_LOSS_RISE (0.02 nats) is not promoted
+#             worse by more than CLET_MAX_LOSS_RISE (0.02 nats a token) is not promoted, and ends with 1
 #   clet.toml settings, a table for each command; see clet(1)                        (optional)
 #   run/      training state and releases; clet serve "$CLET_HOME/run" answers from it
 #
@@ -51,4 +51,27 @@ if [ ! -e "$turn/4-sharded" ]; then
     case $status in 0 | 1) ;; 3) close_turn; exit 3 ;; *) exit "$status" ;; esac
     touch "$turn/4-sharded"
 fi
-clet train shards/* --model model --run run ${held_out[@]:+--held-out "${held_out[@]}"} >> train.jsonl || [ $? = 3 ]
+
+status=0
+clet train shards/* --model model --run run >> train.jsonl || status=$?
+# 1: the breaker tripped, put windows into quarantine, and training went on. 3: these shards were learned already.
+case $status in 0 | 1 | 3) ;; *) exit "$status" ;; esac
+
+# The gate: what is promoted must not predict the held-out records worse than what is live now.
+verdict=promote
+if [ ${#held_out[@]} -gt 0 ]; then
+    clet eval perplexity -q run "${held_out[@]}" --tier live > "$turn/live.json"
+    clet eval perplexity -q run "${held_out[@]}" --tier realtime > "$turn/new.json"
+    verdict=$(python - "$turn/live.json" "$turn/new.json" "${CLET_MAX_LOSS_RISE:-0.02}" << 'PY'
+import json, math, sys
+live, new = (math.log(json.load(open(path))["perplexity"]) for path in sys.argv[1:3])
+print("promote" if new - live <= float(sys.argv[3]) else f"loss rose by {new - live:.4f}")
+PY
+    )
+fi
+close_turn
+if [ "$verdict" != promote ]; then
+    echo "nightly: the newest release stays a candidate: held-out $verdict" >&2
+    exit 1
+fi
+clet release promote run live

@@ -43,8 +43,12 @@ def test_json_makes_every_stderr_line_an_object_and_the_summary_the_last(clet, s
     assert any("stdin:2001" in event.get("message", "") for event in events)
 
 
-def test_usage_errors_are_objects_too_when_asked(clet):
-    assert json.loads(clet("cat", "--json", "nofile").stderr)["cmd"] == "cat"
+def test_a_failure_ends_with_a_summary_too_when_asked(clet, stream):
+    error, summary = map(json.loads, clet("cat", "--json", "nofile").stderr.splitlines())
+    assert (error["cmd"], error["event"], summary["event"]) == ("cat", "error", "summary")
+    done = clet("dedup", "--json", "--max-errors", "0", input=stream + b"nonsense\n")
+    assert done.returncode == 65
+    assert json.loads(done.stderr.splitlines()[-1])["rejected"] == {"bad": 1}
 
 
 def test_quiet_leaves_errors_only(clet, stream):

@@ -8,7 +8,7 @@ import typer
 
 from clet.commands.flags import Limit
 from clet.exits import ExitCode, UsageError
-from clet.log import log
+from clet.log import Counts, log
 
 Inputs = Annotated[
     list[str] | None,
@@ -32,19 +32,18 @@ def main(inputs: Inputs = None, *, limit: Limit = None, headers: Headers = False
 
     if stdin_is_idle_terminal(inputs or []):
         raise UsageError("no input: name a file, or pipe a stream in; see clet cat --help")
-    bad = 0
+    counts = log.counts = Counts()
 
     def report(place: str, reason: str, line: bytes) -> None:
-        nonlocal bad
-        bad += 1
+        counts.bad += 1
         log.error(f"{place}: {reason}")
 
     sink = Sink("-")
-    shown = 0
     lines = lines_of(inputs or ["-"], headers, report)
-    while (limit is None or shown < limit) and (line := next(lines, None)) is not None:
+    while (limit is None or counts.records_out < limit) and (line := next(lines, None)) is not None:
         sink.write(line + b"\n")
-        shown += 1
+        counts.records_out += 1
+    counts.records_in = counts.records_out + counts.bad
     sink.close()
-    log.detail(f"{shown} lines, {bad} bad")
-    return ExitCode.SOME_BAD if bad else ExitCode.OK
+    log.detail(f"{counts.records_out} lines, {counts.bad} bad")
+    return ExitCode.SOME_BAD if counts.bad else ExitCode.OK

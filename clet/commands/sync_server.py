@@ -8,7 +8,7 @@ import typer
 
 from clet.commands.flags import StateDir
 from clet.exits import UsageError
-from clet.log import log
+from clet.log import Counts, log
 
 
 def main(
@@ -74,10 +74,9 @@ def main(
         if app.failure is not None:
             raise app.failure
         status = server.status()
-        log.info(
-            f"stopped at version {server.version}: {sum(status['outcomes'].values())} deltas, "
-            f"{status['outcomes'].get('accepted', 0)} accepted",
-            event="summary",
-            **{name: status[name] for name in ("version", "outcomes", "malformed", "fenced", "staleness", "tokens")},
-        )
+        outcomes = status["outcomes"]
+        names = ("version", "outcomes", "malformed", "fenced", "staleness")
+        counts = Counts(sum(outcomes.values()), outcomes.get("accepted", 0), status["tokens"])
+        counts.extra.update({name: status[name] for name in names})
+        log.summary(counts)
     return 0

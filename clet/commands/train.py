@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ import typer
 from clet.commands.flags import DEFAULT_SEED, Follow, Seed
 from clet.exits import ExitCode, UsageError
 from clet.log import Counts, log
+from clet.progress import LOG_EVERY_S
 
 if TYPE_CHECKING:
     from clet.train.loop import Surroundings, Tally
@@ -141,8 +144,16 @@ def _stop_on_sigterm() -> threading.Event:
 def _emitter(sink: Any) -> Callable[[dict[str, Any]], None]:
     import orjson
 
+    shown = time.monotonic()
+    metrics_are_seen = sys.stdout is not None and sys.stdout.isatty()
+
     def emit(fields: dict[str, Any]) -> None:
+        nonlocal shown
         sink.write(orjson.dumps(fields) + b"\n")
+        if "event" not in fields and not metrics_are_seen and time.monotonic() - shown >= LOG_EVERY_S:
+            shown = time.monotonic()
+            rate = fields["tokens"] / fields["seconds"]
+            log.info(f"step {fields['step']}, loss {fields['loss']}, {rate:,.0f} tokens/s", event="progress")
         if (event := fields.get("event")) == "release":
             log.info(f"release {fields['number']} at step {fields['step']}: {fields['path']}", event="release")
         elif event == "breaker":

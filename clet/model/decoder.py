@@ -46,12 +46,22 @@ class Layer(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
+class Embedding(nn.Embedding):
+    """nn.Embedding that draws no numbers on the meta device: torch's reference of `normal_` for it imports
+    torch._dynamo, 1.3 s at the start of every process that loads a model."""
+
+    def reset_parameters(self) -> None:
+        """As nn.Embedding, where there is memory to fill."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
+
 class Stack(nn.Module):
     """Embedding, layers and last norm: what Hugging Face calls `model`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 

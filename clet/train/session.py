@@ -22,6 +22,7 @@ from clet.train.loop import Surroundings, Tally, Trainer
 from clet.train.release import newest_release
 from clet.train.rundir import RunDirectory
 from clet.train.settings import Settings
+from clet.train.shelf import Shelf
 
 LOOK_EVERY_S = 2.0
 
@@ -80,7 +81,7 @@ def _session(order: Order, trainer: Trainer, run: RunDirectory, look: Callable[[
     step = trainer.position.step
     if trainer.caught_up and not trainer.unreleased and not order.follow:
         raise NothingToDo(f"{order.run}: every shard was learned by step {step}; shard something new")
-    goal = start.open_goal(run, order.tokens, trainer.tokens)
+    goal = start.open_goal(run, order.tokens, trainer.tokens, unreleased=trainer.unreleased)
     log.info(f"{order.run}: {'resumed at' if step else 'starts with'} step {step}", event="start", step=step)
     if not trainer.caught_up:
         trainer.measure()
@@ -98,7 +99,7 @@ def _session(order: Order, trainer: Trainer, run: RunDirectory, look: Callable[[
                 return trainer.tally
 
 
-def _look(order: Order, trainer: Trainer, shelf: Any, settings: Settings) -> bool:
+def _look(order: Order, trainer: Trainer, shelf: Shelf, settings: Settings) -> bool:
     """Whether there are shards that the run had not seen; they are its next segment then."""
     entries: list[ShardEntry] = []
     with suppress(

@@ -96,15 +96,17 @@ def open_model(source: Path, settings: Settings, device: torch.device) -> Decode
     return model
 
 
-def open_goal(run: RunDirectory, tokens: int | None, done: int) -> int | None:
+def open_goal(run: RunDirectory, tokens: int | None, done: int, *, unreleased: bool) -> int | None:
     """The number of tokens of the run at which an invocation given `--tokens` ends.
 
-    The goal is kept in run.json until it is reached: a run that was interrupted and is started again with the same
-    `--tokens` ends where it would have ended.
+    The goal is kept in run.json until it is reached and released: a run that was interrupted and is started again
+    with the same `--tokens` ends where it would have ended.
     """
     kept = run.facts["goal"]
-    if tokens is not None and kept is not None and kept["tokens"] == tokens and kept["from"] <= done:
-        return kept["from"] + tokens
+    if tokens is not None and kept is not None and kept["tokens"] == tokens:
+        goal = kept["from"] + tokens
+        if done < goal or unreleased:
+            return goal
     run.describe(run.facts | {"goal": None if tokens is None else {"from": done, "tokens": tokens}})
     return None if tokens is None else done + tokens
 

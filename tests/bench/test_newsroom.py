@@ -199,7 +199,7 @@ def test_held_out_publisher_covers_every_event_and_is_no_training_source(world):
         assert covered == {event.id for event in world.events(day)}
         assert all(a.publisher != EVENING_POST.key for a in world.training_articles(day))
     assert EVENING_POST not in TRAINING and OFFERS in TRAINING
-    lines = list(held_out_lines(world))
+    lines = [line for day in world.dates for line in held_out_lines(world, day)]
     assert len(lines) == 12 * DAYS and len({line["id"] for line in lines}) == len(lines)
 
 
@@ -382,7 +382,7 @@ def test_opml_lists_the_training_feeds_and_their_items_lead_to_pages(served):
 
 
 def test_command_serves_until_sigterm_and_writes_its_files(tmp_path):
-    port, questions, held_out = (tmp_path / name for name in ("port", "questions.jsonl", "held-out.jsonl"))
+    port, questions, held_out = (tmp_path / name for name in ("port", "questions.jsonl", "held-out"))
     command = [
         sys.executable,
         "-m",
@@ -419,7 +419,8 @@ def test_command_serves_until_sigterm_and_writes_its_files(tmp_path):
         "2026-03-02",
     }
     assert sum(not r["standing"] for r in rows) == 24
-    records = [json.loads(line) for line in held_out.read_text().splitlines()]
+    files = sorted(held_out.glob("*.jsonl"))
+    records = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert len(records) == 24 and all(r["id"] and r["text"] and r["published"] for r in records)
 
 

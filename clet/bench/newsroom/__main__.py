@@ -1,7 +1,7 @@
 """The newsroom as a program: serve it until SIGTERM, write down its questions and its held-out articles.
 
     python -m clet.bench.newsroom --seed 1 --start 2026-03-01 --days 8 --upto 2026-03-07T23:59:59Z \\
-        --listen 127.0.0.1:0 --port-file port --questions questions.jsonl --held-out held-out.jsonl
+        --listen 127.0.0.1:0 --port-file port --questions questions.jsonl --held-out held-out
 """
 
 from __future__ import annotations
@@ -51,24 +51,27 @@ def question_lines(world: World) -> Iterator[dict]:
             }
 
 
-def held_out_lines(world: World) -> Iterator[dict]:
-    """The held-out publisher's articles as records: id (128 bits of SHA-256 of the text), text, published, title."""
-    for day in world.dates:
-        for article in world.articles(day):
-            if PUBLISHERS[article.publisher].held_out:
-                yield {
-                    "id": hashlib.sha256(article.text.encode()).hexdigest()[:32],
-                    "source": "newsroom",
-                    "origin": article.publisher,
-                    "url": None,
-                    "title": article.title,
-                    "text": article.text,
-                    "published": feeds.rfc3339(article.published),
-                    "meta": {"event": article.event},
-                }
+def held_out_lines(world: World, day: date) -> Iterator[dict]:
+    """The held-out publisher's articles of a day as records: id (128 bits of SHA-256 of the text), text, published."""
+    for article in world.articles(day):
+        if PUBLISHERS[article.publisher].held_out:
+            yield {
+                "id": hashlib.sha256(article.text.encode()).hexdigest()[:32],
+                "source": "newsroom",
+                "origin": article.publisher,
+                "url": None,
+                "title": article.title,
+                "text": article.text,
+                "published": feeds.rfc3339(article.published),
+                "meta": {"event": article.event},
+            }
 
 
-def _write(path: str, text: str) -> None:
+def _write_lines(path: str | Path, lines: Iterator[dict]) -> None:
+    _write(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _write(path: str | Path, text: str) -> None:
     """Atomically: whoever waits for the file finds it whole or not at all."""
     part = Path(f"{path}.part")
     part.write_text(text, encoding="utf-8")
@@ -85,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--listen", type=_address, default=("127.0.0.1", 0), metavar="HOST:PORT", help="0: a free port")
     parser.add_argument("--port-file", metavar="FILE", help="write the port here once requests are answered")
     parser.add_argument("--questions", metavar="FILE", help="write the questions of all days as JSONL")
-    parser.add_argument("--held-out", metavar="FILE", help="write the held-out publisher's articles as JSONL")
+    parser.add_argument(
+        "--held-out", metavar="DIR", help="write the held-out publisher's articles as JSONL, a file a day"
+    )
     return parser
 
 
@@ -102,9 +107,12 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     newsroom = Newsroom(world, args.upto or datetime.combine(world.dates[-1], time.max, UTC))
     try:
-        for path, lines in ((args.questions, question_lines), (args.held_out, held_out_lines)):
-            if path:
-                _write(path, "".join(json.dumps(line) + "\n" for line in lines(world)))
+        if args.questions:
+            _write_lines(args.questions, question_lines(world))
+        if args.held_out:
+            Path(args.held_out).mkdir(exist_ok=True)
+            for day in world.dates:
+                _write_lines(Path(args.held_out, f"{day}.jsonl"), held_out_lines(world, day))
         with serve(newsroom, *args.listen) as base:
             if args.port_file:
                 _write(args.port_file, base.rpartition(":")[2] + "\n")
