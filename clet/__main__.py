@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+
+def reserve_standard_files() -> None:
+    """Keep descriptors 0 to 2 for what they mean: a shell's `>&-` leaves one closed, and the next file opened, a
+    state's lock for one, would take its number and be written to as stdout. Using a closed one stays an error; what
+    is said on a closed stderr is lost.
+    """
+    for fd, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.dup2(os.open(os.devnull, mode), fd)  # the number that open gives is this one: lower ones are taken
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def help_text() -> str:
@@ -24,7 +39,6 @@ clet COMMAND --help explains one command, clet help COMMAND shows its man page.
 
 def show_man_page(topic: str) -> int:
     """Run man(1) on the page of a command or topic, found beside the package or on man's own path."""
-    import os
     from pathlib import Path
 
     page = topic if topic.startswith("clet") else f"clet-{topic}"
@@ -42,6 +56,7 @@ def show_man_page(topic: str) -> int:
 
 def main() -> int:
     """Run the command line of this process; the exit status."""
+    reserve_standard_files()
     arguments = sys.argv[1:]
     try:
         if not arguments or arguments[0] in ("-h", "--help") or arguments == ["help"]:
@@ -57,11 +72,14 @@ def main() -> int:
             return 0
         if arguments[0] == "help":
             return show_man_page(arguments[1])
-    except BrokenPipeError:
-        from clet.cli import _silence_stdout
+    except OSError as error:
+        from clet.cli import silence_stdout
 
-        _silence_stdout()
-        return 141
+        silence_stdout()
+        if isinstance(error, BrokenPipeError):
+            return 141
+        sys.stderr.write(f"clet: stdout: {error.strerror}\n")
+        return 74
     from clet.cli import run
 
     return run(arguments)

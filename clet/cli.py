@@ -7,6 +7,7 @@ line and returns its exit status. Only the command that was asked for is importe
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import importlib
 import inspect
@@ -22,7 +23,7 @@ from typer.core import TyperGroup
 
 from clet.commands import TABLE
 from clet.config import command_defaults
-from clet.exits import CletError, ExitCode, WriteError, is_broken_pipe
+from clet.exits import CletError, ExitCode, UsageError, WriteError, is_broken_pipe
 from clet.log import log
 
 
@@ -34,9 +35,12 @@ class Terminated(BaseException):
     """SIGTERM arrived in a command that has nothing to finish."""
 
 
+_NOT_IN_A_FILE = {"config", "print_config"}
+
+
 def _load_config(context: typer.Context, path: str | None) -> str | None:
     if path:
-        flags = {_flag(param): param.name for param in context.command.params}
+        flags = {_flag(param): param.name for param in context.command.params if param.name not in _NOT_IN_A_FILE}
         context.default_map = command_defaults(path, _name(context), flags)
     return path
 
@@ -82,6 +86,9 @@ def face(function: Callable[..., Any]) -> Callable[..., Any]:
             flags = {param.name: _flag(param) for param in context.command.params}
             _print_config({flags[name]: value for name, value in values.items()})
             return ExitCode.OK
+        for param in context.command.params:
+            if values.get(param.name) == "" and param.param_type_name == "option":
+                raise UsageError(f"{param.opts[0]} is empty; name something, or leave it out")
         if wants_context:
             values["context"] = context
         try:
@@ -173,7 +180,7 @@ def _execute(arguments: list[str]) -> int:
         _flush_stdout()
         return status
     except PipeClosed:
-        _silence_stdout()
+        silence_stdout()
         return ExitCode.PIPE_CLOSED
     except Terminated:
         return ExitCode.TERMINATED
@@ -182,6 +189,12 @@ def _execute(arguments: list[str]) -> int:
     except CletError as error:
         log.error(str(error), event="error")
         return error.status
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            return _bug()
+        silence_stdout()
+        log.error(f"{error.filename or 'stdout'}: {error.strerror}", event="error")
+        return ExitCode.WRITE_FAILED
     except Exception as error:
         if hasattr(error, "format_message"):  # click's own: typer vendors click, so its classes have no stable home
             return _usage(error)
@@ -192,6 +205,11 @@ def _execute(arguments: list[str]) -> int:
         return _bug()
 
 
+# What writing says of a full disk, a full quota, a limit of the process, and a stdout that was closed. Outputs turn
+# these into WriteError themselves; what is left is help and other short texts, and libraries.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
+
+
 def _usage(error: Any) -> int:
     context = getattr(error, "ctx", None)
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -199,8 +217,18 @@ def _usage(error: Any) -> int:
         return ExitCode.USAGE
     text = error.format_message().rstrip(".")
     help_line = f"clet {_name(context)} --help".replace("  ", " ") if context is not None else "clet --help"
-    log.error(f"{text[:1].lower()}{text[1:]}; see {help_line}", event="error")
-    return ExitCode.USAGE
+    text, status = f"{text[:1].lower()}{text[1:]}", ExitCode.USAGE
+    if _is_from_file(error):
+        text, status = f"{context.params['config']}: {text}", ExitCode.CONFIG
+    log.error(f"{text}; see {help_line}", event="error")
+    return status
+
+
+def _is_from_file(error: Any) -> bool:
+    """Whether a value that was refused came from the configuration file."""
+    name = getattr(getattr(error, "param", None), "name", None)
+    source = error.ctx.get_parameter_source(name) if name and error.ctx is not None else None
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
 def _bug() -> int:
@@ -217,13 +245,13 @@ def _flush_stdout() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
-        _silence_stdout()
+        silence_stdout()
         if is_broken_pipe(error):
             raise PipeClosed from None
         raise WriteError(f"stdout: {error.strerror}") from None
 
 
-def _silence_stdout() -> None:
+def silence_stdout() -> None:
     """Keep the interpreter's last flush from complaining about a pipe that is gone."""
     with contextlib.suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)

@@ -22,6 +22,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 MAX_ZSTD_WINDOW = 1 << 27
 CHUNK = 1 << 20
 BITE = 1 << 12  # zstd inflates at most 32,768-fold (4 bytes a 128 KB block): a bomb is met 128 MB at a time
+GZIP_BITE = 1 << 16  # what follows a member is copied out of its bite: a stream of tiny members stays linear
 
 
 def sniff(head: bytes) -> str:
@@ -90,41 +91,38 @@ def _zstd_chunks(stream: Peekable, name: str) -> Iterator[bytes]:
     pending = memoryview(b"")
     while pending or (pending := memoryview(stream.read1())):
         frame = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
-        fed = False
         while not frame.eof:
             if not pending and not (pending := memoryview(stream.read1())):
-                raise InputError(f"{name}: truncated zstd frame; {'its end is missing' if fed else 'nothing follows'}")
+                raise InputError(f"{name}: truncated zstd frame; its end is missing")
+            bite = pending[:BITE]
             try:
-                bite, pending = pending[:BITE], pending[BITE:]
                 out = frame.decompress(bite)
             except zstandard.ZstdError as error:
                 raise InputError(f"{name}: damaged zstd data: {error}") from None
-            fed = True
+            pending = pending[len(bite) - len(frame.unused_data) :]
             if out:
                 yield out
-        if frame.unused_data:
-            pending = memoryview(frame.unused_data + bytes(pending))
 
 
 def _gzip_chunks(stream: Peekable, name: str) -> Iterator[bytes]:
-    pending = b""
-    while pending or (pending := stream.read1()):
-        if not pending.strip(b"\0"):  # tapes and some writers pad with zeros after the last member
-            pending = b""
+    pending = memoryview(b"")
+    while pending or (pending := memoryview(stream.read1())):
+        if pending[0] == 0:  # tapes and some writers pad with zeros after the last member
+            pending = memoryview(bytes(pending).lstrip(b"\0"))
             continue
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
-            at_end = not pending and not (pending := stream.read1())
+            at_end = not pending and not (pending := memoryview(stream.read1()))
+            bite = pending[:GZIP_BITE]
             try:
-                out = member.decompress(pending, CHUNK)
+                out = member.decompress(bite, CHUNK)
             except zlib.error as error:
                 raise InputError(f"{name}: damaged gzip data: {error}") from None
-            pending = member.unconsumed_tail
+            pending = pending[len(bite) - len(member.unconsumed_tail) - len(member.unused_data) :]
             if out:
                 yield out
             elif at_end and not member.eof:
                 raise InputError(f"{name}: truncated gzip member")
-        pending = member.unused_data
 
 
 class ChunkReader(io.RawIOBase):

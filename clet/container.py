@@ -134,6 +134,8 @@ def read_frame(stream: BinaryIO, name: str, offset: int = 0) -> tuple[Frame, int
         raise InputError(f"{name}: checksum of the frame at byte {offset} differs: the data were damaged")
     if codec:
         try:
+            if zstandard.frame_content_size(body) not in (raw, -1):  # what it says there would be allocated
+                raise zstandard.ZstdError("another size inside")
             body = zstandard.ZstdDecompressor().decompress(body, max_output_size=raw, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise InputError(f"{name}: frame at byte {offset}: {error}") from None
@@ -155,7 +157,7 @@ def _parse_payload(body: bytes, name: str, offset: int) -> tuple[dict[str, Any],
             count = math.prod(shape)
             arrays[array_name] = np.frombuffer(body, dtype, count, start + at if count else 0).reshape(shape)
         return dict(head["info"]), arrays
-    except (struct.error, ValueError, TypeError, KeyError) as error:
+    except (struct.error, ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(f"{name}: malformed frame at byte {offset}: {error}") from None
 
 

@@ -1,5 +1,6 @@
 """Running an ASGI application as a well-behaved daemon: loopback unless told otherwise, ready when it can answer,
-drained on SIGTERM or SIGINT, TLS when given a certificate, bounded headers, bodies and idle times.
+drained on SIGTERM or SIGINT, TLS when given a certificate, with bounded heads of requests and idle times (see
+`clet.http_protocol`); bodies are bounded by the applications.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def serve_app(
     """
     import uvicorn
 
+    from clet.http_protocol import BoundedProtocol
+
     if (certificate is None) != (private_key is None):
         raise UsageError("TLS needs both --tls-cert and --tls-key")
     sock = bind(listen)
@@ -69,7 +72,7 @@ def serve_app(
         log_config=None,
         access_log=False,
         lifespan="on",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -18,7 +18,7 @@ from clet import codecs
 from clet.batch import Batch
 from clet.container import Frame, Kind, read_frame
 from clet.exits import InputError, UsageError
-from clet.record import RecordError, decode_tok, parse_line
+from clet.record import RecordError, decode_tok, parse_line, parse_object
 from clet.state import HEAD_NAME, MAX_HEAD_BYTES, parse_head
 from clet.streams import OnBad, open_input, refuse_bad, split_lines
 
@@ -79,18 +79,12 @@ def _check_line(line: bytes) -> None:
     try:
         record = parse_line(line)
     except RecordError:
-        if line.startswith(b'{"reject":') and _is_object(line):
-            return
-        raise
+        if not line.startswith(b'{"reject":'):
+            raise
+        parse_object(line)
+        return
     if record.get("tok") is not None:
         decode_tok(record["tok"])
-
-
-def _is_object(line: bytes) -> bool:
-    try:
-        return isinstance(orjson.loads(line), dict)
-    except orjson.JSONDecodeError:
-        return False
 
 
 # ---- frames
@@ -113,7 +107,7 @@ def _container(stream: BinaryIO, name: str, headers: bool) -> Iterator[bytes]:
             else:
                 yield from (batch.line(row) for row in range(len(batch)))
         elif frame.kind is Kind.SHARD_HEADER:
-            yield _dumps({"shard": frame.info, "counts": frame.arrays["counts"].tolist()})
+            yield _dumps({"shard": frame.info} | _values(frame))
         elif frame.kind is Kind.SHARD_FOOTER:
             yield from _window_lines(windows, rows, name)
             windows, rows = [], []
@@ -167,11 +161,12 @@ def _frame_header(frame: Frame, size: int, name: str) -> bytes:
 
 
 def _directory(path: Path, headers: bool) -> Iterator[bytes]:
-    if (path / HEAD_NAME).exists():
+    if os.path.exists(path / HEAD_NAME):  # Path.exists raises where the folder may not be searched
         yield from _state(path, headers)
-    elif (path / MANIFEST_NAME).exists():
-        with open(path / MANIFEST_NAME, "rb") as file:
-            yield from (line[:-1] for line in file if line.endswith(b"\n"))  # a torn last line does not count
+    elif os.path.exists(path / MANIFEST_NAME):
+        with open_input(str(path / MANIFEST_NAME)) as stream:
+            body = stream.readall()
+        yield from body.split(b"\n")[:-1]  # a torn last line does not count
     else:
         raise UsageError(f"{path}: is neither a state nor a directory of shards; name the files in it")
 

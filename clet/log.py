@@ -18,7 +18,8 @@ from typing import Any
 
 import orjson
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Control and bidirectional characters, and the lone surrogates that stand for bytes of a file name that is no UTF-8.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _LEVELS = {"error": 3, "warn": 4, "info": 6, "detail": 7}
 
 
@@ -117,6 +118,9 @@ class Log:
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         prefix = f"<{_LEVELS[level]}>".encode() if self._journal else b""
         line = {"ts": stamp, "cmd": self.command, **fields}
+        for name, value in line.items():
+            if isinstance(value, str):
+                line[name] = value.encode("utf-8", "backslashreplace").decode()
         self._emit(prefix + orjson.dumps(line, default=str) + b"\n")
 
     def _emit(self, line: bytes) -> None:

@@ -22,7 +22,7 @@ import orjson
 Record = dict[str, Any]
 
 MAX_LINE_BYTES = 64 << 20  # one JSON line; a 10-million-token document with its text still fits
-MAX_ID_CHARS = 32
+MAX_DEPTH = 64  # of objects and lists inside each other; orjson reads 1,024 and writes 254
 
 DTYPES: dict[str, np.dtype] = {"u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
 
@@ -68,13 +68,16 @@ def format_time(moment: datetime | None) -> str | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def parse_time(text: str) -> datetime:
     """A datetime in UTC from RFC 3339 (a date alone is its midnight). Raises ValueError."""
     moment = datetime.fromisoformat(text.strip())
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("outside the years 1 to 9999 in UTC") from None
 
 
 def make_record(
@@ -114,16 +117,32 @@ def make_record(
 
 def parse_line(line: bytes) -> Record:
     """One JSON line as a record. Raises RecordError with the reason."""
+    record = parse_object(line)
+    check_record(record)
+    return record
+
+
+def parse_object(line: bytes) -> dict[str, Any]:
+    """One JSON line as an object that can be written again as it was read. Raises RecordError with the reason."""
     if len(line) > MAX_LINE_BYTES:
         raise RecordError("line too long")
     try:
-        record = orjson.loads(line)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError:
         raise RecordError("not JSON") from None
+    if not isinstance(value, dict):
+        raise RecordError("not an object")
+    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+        raise RecordError("nested too deeply")
     if _RISKY_NUMBER.search(line):
         _refuse_wide_numbers(line)
-    check_record(record)
-    return record
+    return value
+
+
+def _deeper(value: object, depth: int) -> bool:
+    """Whether objects and lists lie inside each other more than `depth` times."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (depth == 0 or any(_deeper(item, depth - 1) for item in inner))
 
 
 def _refuse_wide_numbers(line: bytes) -> None:

@@ -50,12 +50,24 @@ class Release:
     path: Path
     facts: dict[str, Any]
 
+    def count(self, name: str) -> int:
+        """A number that a trainer wrote into release.json: `step` or `tokens`. Raises InputError where it is not."""
+        value = self.facts.get(name)
+        if type(value) is not int or value < 0:
+            raise InputError(f"{self.path / FACTS}: no number of {name}; restore it from a copy")
+        return value
+
 
 # ---- finding
 
 
 def list_releases(run: str | Path) -> list[Release]:
-    """All releases of a run, oldest first; empty where there are none. Raises InputError for a damaged one."""
+    """All releases of a run, oldest first; empty where there are none.
+
+    Raises UsageError for what is no run, InputError for a damaged release.
+    """
+    if not is_run(run):
+        raise UsageError(f"{run}: not a run; name what clet train --run made")
     return [read_release(run, number) for number in release_numbers(run)]
 
 
@@ -120,7 +132,8 @@ def find_release(run: str | Path, which: str | int = "live") -> Release:
     if number is None:
         if not release_numbers(run):
             raise UsageError(f"{run}: no release yet; clet train --run {run} makes one")
-        raise UsageError(f"{run}: nothing is {which} yet; try clet release promote {run} {which}")
+        cure = f"clet release promote {run} {which} NUMBER" if which != "realtime" else "naming a release by its number"
+        raise UsageError(f"{run}: nothing is {which} yet; try {cure}")
     return read_release(run, number)
 
 
@@ -195,8 +208,7 @@ def promote(run: str | Path, tier: str, number: int, now: datetime) -> int | Non
 
     Raises UsageError for `realtime`, which is always the newest, and for a release that is not there.
     """
-    if tier == "realtime":
-        raise UsageError("realtime is always the newest release; promote live or static")
+    _check_movable(tier)
     before = tier_number(run, tier)
     read_release(run, number)
     if before != number:
@@ -207,8 +219,9 @@ def promote(run: str | Path, tier: str, number: int, now: datetime) -> int | Non
 def rollback(run: str | Path, tier: str, now: datetime) -> tuple[int, int]:
     """Point a link back to where it was before; (number left, number now). Repeated, it goes further back.
 
-    Raises UsageError where there is no earlier target.
+    Raises UsageError where there is no earlier target, and for `realtime`, which is always the newest.
     """
+    _check_movable(tier)
     current = tier_number(run, tier)
     with _journal(run) as journal:
         past = _history(journal, tier)
@@ -218,6 +231,11 @@ def rollback(run: str | Path, tier: str, now: datetime) -> tuple[int, int]:
             raise UsageError(f"{run}: {tier} has pointed nowhere else before; see clet release list {run}")
         _write_move(Path(run), journal, tier, past[-1], "rollback", now)
     return current, past[-1]
+
+
+def _check_movable(tier: str) -> None:
+    if tier == "realtime":
+        raise UsageError("realtime is always the newest release; move live or static")
 
 
 def link_history(run: str | Path) -> list[dict[str, Any]]:

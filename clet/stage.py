@@ -5,9 +5,9 @@
             stage.write(batch)
     return stage.status
 
-At the end of the block, and only if it ended well: the output is flushed and appears, then the rejects, then the
-state is committed, then the summary is printed. If it ended badly nothing appears and nothing is committed, so the
-same command can simply be run again.
+At the end of the block, and only if it ended well: output and rejects are made durable, then they appear, then the
+state is committed, then the summary is printed, in which in = out + rejected + bad. If it ended badly nothing is
+committed and no named file appears, so the same command can simply be run again.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Committable(Protocol):
 class Rejects:
     """The `--rejects` file: dropped records and unreadable lines as JSONL, each with `reject: {stage, reason}`.
 
-    Compressed unless the name says `.jsonl`; appears whole at `close`.
+    Compressed unless the name says `.jsonl`; appears whole at `close`, which `finish` must precede.
     """
 
     def __init__(self, target: str | None, stage: str):
@@ -80,11 +80,16 @@ class Rejects:
     def _write(self, line: bytes) -> None:
         self._sink.write(self._zstd.compress(line + b"\n") if self._zstd else line + b"\n")
 
-    def close(self) -> None:
-        """Make the file appear."""
+    def finish(self) -> None:
+        """Make the file durable; it is still hidden."""
         if self._sink:
             if self._zstd:
                 self._sink.write(self._zstd.flush())
+            self._sink.sync()
+
+    def close(self) -> None:
+        """Make the finished file appear."""
+        if self._sink:
             self._sink.close()
 
     def abort(self) -> None:
@@ -114,28 +119,36 @@ class Stage:
         for target in (output, rejects):
             if target and target != "-" and same_file(target, self.inputs):
                 raise UsageError(f"{target}: is both input and output; write to another file")
-        if rejects == "-" or (rejects and rejects == output):
+        if rejects == "-" or (rejects and output and output != "-" and same_file(rejects, [output])):
             raise UsageError("--rejects needs a file of its own")
         self.counts = log.counts = Counts()
         self._limit = limit
         self._max_errors = max_errors
         self._state = state
-        self._writer = RecordWriter(output, plain=plain) if output else None
         self._rejects = Rejects(rejects, log.command)
+        try:
+            self._writer = RecordWriter(output, plain=plain) if output else None
+        except BaseException:
+            self._rejects.abort()
+            raise
         self._progress = Progress(self.counts)
 
     def batches(self) -> Iterator[Batch]:
         """The input, counted, up to the limit; bad lines are reported, kept in the rejects and passed over."""
         if stdin_is_idle_terminal(self.inputs):
             raise UsageError(f"no input: name a file, or pipe records in; see clet {log.command} --help")
+        room = self._limit
+        if room == 0:
+            return
         for batch in read_batches(self.inputs, self.bad_line):
-            if self._limit is not None and self.counts.records_in + len(batch) > self._limit:
-                batch = batch.take(range(self._limit - self.counts.records_in))
+            if room is not None:
+                batch = batch.take(range(min(room, len(batch))))
+                room -= len(batch)
             self.counts.records_in += len(batch)
             self._progress.tick()
             if len(batch):
                 yield batch
-            if self._limit is not None and self.counts.records_in >= self._limit:
+            if room == 0:
                 return
 
     def bad_line(self, place: str, reason: str, line: bytes) -> None:
@@ -145,6 +158,7 @@ class Stage:
 
     def bad(self, message: str) -> None:
         """Report and count one bad piece of input; the command ends with status 1."""
+        self.counts.records_in += 1
         self.counts.bad += 1
         log.error(message)
         if self._max_errors is not None and self.counts.bad > self._max_errors:
@@ -188,6 +202,10 @@ class Stage:
             log.summary(self.counts)
 
     def _finish(self) -> None:
+        # Whatever may fail for want of room fails before the first file appears.
+        if self._writer:
+            self._writer.finish()
+        self._rejects.finish()
         if self._writer:
             self._writer.close()
         self._rejects.close()

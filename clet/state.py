@@ -103,6 +103,8 @@ class State:
                 body = file.read(MAX_HEAD_BYTES)
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from None
         head = parse_head(body, path)
         if head["command"] != self.command:
             raise UsageError(f"{self.directory}: belongs to clet {head['command']}; give another --state")
@@ -123,6 +125,8 @@ class State:
             file = open(path, "rb")  # noqa: SIM115 - closed below; a with-block would hide the size check
         except FileNotFoundError:
             raise InputError(f"{path}: missing; the state is damaged") from None
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from None
         with file:
             offset = 0
             while offset < length:
@@ -150,7 +154,11 @@ class State:
                     file.flush()
                     os.fsync(file.fileno())
                     lengths[name] = file.tell()
+            fsync_directory(self.directory)  # a HEAD that names a journal must not outlive the journal's name
         except OSError as error:
+            for name in self._pending:  # give back the room on a full disk
+                with contextlib.suppress(OSError):
+                    os.truncate(self.directory / f"{name}.journal", self._lengths.get(name, 0))
             raise WriteError(f"{self.directory}: {error.strerror}; the state before this run stands") from None
         head = {
             "command": self.command,

@@ -11,8 +11,10 @@ Memory: one batch (at most 4 MB of JSON lines, or the writer's frame) at a time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import select
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,10 +24,10 @@ from typing import BinaryIO
 import zstandard
 
 from clet import codecs
-from clet.batch import Batch
+from clet.batch import Batch, Row, pack_row
 from clet.container import Kind, end_frame, read_frames
 from clet.exits import InputError, UsageError, WriteError
-from clet.record import MAX_LINE_BYTES, Record, RecordError, decode_tok, parse_line
+from clet.record import MAX_LINE_BYTES, Record, RecordError, parse_line
 from clet.state import fsync_directory
 
 BATCH_RECORDS = 1024
@@ -60,18 +62,35 @@ def read_records(inputs: Sequence[str], on_bad: OnBad = refuse_bad) -> Iterator[
             yield batch.record(i)
 
 
+class InputFile(io.FileIO):
+    """A file opened for reading, or stdin (`-`): a read gives at least one byte unless at the end.
+
+    Raises UsageError for a file that cannot be opened, InputError for one that cannot be read.
+    """
+
+    def __init__(self, name: str):
+        self._shown = "stdin" if name == "-" else name
+        try:
+            super().__init__(0 if name == "-" else name, closefd=name != "-")
+        except OSError as error:
+            raise UsageError(f"{self._shown}: {error.strerror}") from None
+
+    def read(self, size: int = -1) -> bytes:
+        """What one system call gives; a file that was made non-blocking by another process is waited for."""
+        try:
+            while (body := super().read(size)) is None:
+                select.select([self], [], [])
+        except OSError as error:
+            raise InputError(f"{self._shown}: cannot be read: {error.strerror}") from None
+        return body
+
+
 @contextlib.contextmanager
 def open_input(name: str) -> Iterator[BinaryIO]:
-    if name == "-":
-        yield io.FileIO(0, closefd=False)
-        return
-    if os.path.isdir(name):
+    """An input by its name; `-` is stdin. Raises UsageError where it cannot be opened."""
+    if name != "-" and os.path.isdir(name):
         raise UsageError(f"{name}: is a directory; name the files in it")
-    try:
-        stream = open(name, "rb", buffering=0)  # noqa: SIM115 - a with-block would turn read errors into usage errors
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}") from None
-    with stream:
+    with InputFile(name) as stream:
         yield stream
 
 
@@ -96,18 +115,19 @@ def _read_container(stream: BinaryIO, name: str) -> Iterator[Batch]:
 
 def split_lines(stream: codecs.Peekable, name: str) -> Iterator[list[bytes]]:
     """Lists of whole lines without newline, a list for what arrived together. Raises InputError for an endless one."""
-    rest = b""
+    rest: list[bytes] = []  # pieces of a line that has not ended
+    size = 0
     while chunk := stream.read1(codecs.CHUNK):
         head, newline, tail = chunk.rpartition(b"\n")
         if newline:
-            yield (rest + head).split(b"\n")
-            rest = tail
-        else:
-            rest += tail
-        if len(rest) > MAX_LINE_BYTES:
+            yield b"".join([*rest, head]).split(b"\n")
+            rest, size = [], 0
+        rest.append(tail)
+        size += len(tail)
+        if size > MAX_LINE_BYTES:
             raise InputError(f"{name}: a line of over {MAX_LINE_BYTES >> 20} MB; this is no JSONL")
-    if rest:
-        yield [rest]
+    if size:
+        yield [b"".join(rest)]
 
 
 def _read_lines(stream: codecs.Peekable, name: str, on_bad: OnBad) -> Iterator[Batch]:
@@ -119,15 +139,16 @@ def _read_lines(stream: codecs.Peekable, name: str, on_bad: OnBad) -> Iterator[B
             if not line or line.isspace():
                 continue
             try:
-                record = parse_line(line)
-                if not pending.fits(record):
-                    yield pending.take()
-                pending.add(record, len(line))
+                row = pack_row(parse_line(line))
             except RecordError as error:
                 on_bad(f"{name}:{number}", str(error), line)
+                continue
+            if pending.rows and pending.rows[0].kind != row.kind:
+                yield pending.take()
+            pending.add(row, len(line))
             if pending.full:
                 yield pending.take()
-        if pending.records:
+        if pending.rows:
             yield pending.take()
 
 
@@ -135,55 +156,51 @@ class _Pending:
     """Records waiting to become one homogeneous batch."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
-        self._key: tuple[str, str] | None = None
+        self.rows: list[Row] = []
         self._bytes = 0
 
     @property
     def full(self) -> bool:
-        return len(self.records) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES
+        return len(self.rows) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES
 
-    def fits(self, record: Record) -> bool:
-        """Whether the record may join; checks its tokens (RecordError) so that `take` cannot fail later."""
-        key = None
-        if record.get("tok") is not None:
-            ids, fingerprint = decode_tok(record["tok"])
-            key = (fingerprint, ids.dtype.str)
-        else:
-            record.pop("tok", None)
-        joins = not self.records or key == self._key
-        self._next_key = key
-        return joins
-
-    def add(self, record: Record, size: int) -> None:
-        self._key = self._next_key
-        self.records.append(record)
+    def add(self, row: Row, size: int) -> None:
+        self.rows.append(row)
         self._bytes += size
 
     def take(self) -> Batch:
-        batch = Batch.from_records(self.records)
-        self.records, self._bytes = [], 0
+        batch = Batch.from_rows(self.rows)
+        self.rows, self._bytes = [], 0
         return batch
 
 
 # ---- writing
 
 
+# What fsync says of pipes, terminals and devices, which have nothing to sync.
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
+
+
 class Sink:
-    """A binary output that appears whole (a named file) or is flushed as it goes (stdout)."""
+    """A binary output that appears whole (a named file) or is flushed as it goes (stdout, a FIFO, a device).
+
+    A name that is a link stays one; what it leads to is replaced.
+    """
 
     def __init__(self, target: str):
-        self.is_file = target != "-"
-        self._path = Path(target)
+        self._name = "stdout" if target == "-" else target
+        self._path = Path(os.path.realpath(target))
+        self.is_file = target != "-" and (os.path.isfile(self._path) or not os.path.exists(self._path))
         self._closed = False
         try:
             if self.is_file:
                 self._tmp = self._path.with_name(f"{self._path.name}.tmp-{os.getpid()}")
                 self._file: BinaryIO = open(self._tmp, "wb")  # noqa: SIM115 - lives until close or abort
-            else:
+            elif target == "-":
                 self._file = io.FileIO(1, "wb", closefd=False)
+            else:
+                self._file = io.FileIO(target, "wb")
         except OSError as error:
-            raise WriteError(f"{target}: {error.strerror}") from None
+            raise WriteError(f"{self._name}: {error.strerror}") from None
 
     def write(self, data: bytes) -> None:
         """Write all of `data`. Raises WriteError; BrokenPipeError passes, it has a status of its own."""
@@ -196,24 +213,28 @@ class Sink:
         except OSError as error:
             raise WriteError(f"{self._name}: {error.strerror}") from None
 
+    def sync(self) -> None:
+        """Make everything durable; a named file is still hidden. Raises WriteError."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if self.is_file or error.errno not in _NO_SYNC:
+                raise WriteError(f"{self._name}: {error.strerror}") from None
+
     def close(self) -> None:
         """Make everything durable and visible. Raises WriteError."""
         if self._closed:
             return
+        self.sync()
         self._closed = True
         try:
-            self._file.flush()
+            self._file.close()
             if self.is_file:
-                os.fsync(self._file.fileno())
-                self._file.close()
                 os.replace(self._tmp, self._path)
                 fsync_directory(self._path.parent)
-            else:
-                # Pipes and terminals cannot be synced, and say so; a full disk has failed in `write` already.
-                with contextlib.suppress(OSError):
-                    os.fsync(1)
-        except BrokenPipeError:
-            raise
         except OSError as error:
             self._discard()
             raise WriteError(f"{self._name}: {error.strerror}") from None
@@ -225,15 +246,11 @@ class Sink:
             self._discard()
 
     def _discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self.is_file:
             with contextlib.suppress(OSError):
-                self._file.close()
-            with contextlib.suppress(OSError):
                 self._tmp.unlink()
-
-    @property
-    def _name(self) -> str:
-        return str(self._path) if self.is_file else "stdout"
 
 
 class RecordWriter:
@@ -250,6 +267,7 @@ class RecordWriter:
         self._frames = 0
         self._waiting: list[Batch] = []
         self._waiting_bytes = 0
+        self._finished = False
 
     def write(self, batch: Batch) -> None:
         """Add the records of a batch."""
@@ -299,14 +317,22 @@ class RecordWriter:
         self._sink.write(batch.to_frame())
         self._frames += 1
 
-    def close(self) -> None:
-        """Finish the stream; a named file appears now."""
+    def finish(self) -> None:
+        """End the stream and make it durable; nothing can be added. A named file is still hidden."""
+        if self._finished:
+            return
+        self._finished = True
         self._write_waiting()
         if self._encoding == "clet":
             self._sink.write(end_frame(self._frames))
         elif self._encoding in ("zstd", "auto"):  # an empty stream of unknown kind is an empty zstd frame
             zstd = self._zstd or zstandard.ZstdCompressor(level=JSONL_LEVEL, write_checksum=True).compressobj()
             self._sink.write(zstd.flush())
+        self._sink.sync()
+
+    def close(self) -> None:
+        """Finish the stream; a named file appears now."""
+        self.finish()
         self._sink.close()
 
     def abort(self) -> None:
@@ -328,16 +354,17 @@ def stdin_is_idle_terminal(inputs: Iterable[str]) -> bool:
     return not list(inputs) and sys.stdin is not None and sys.stdin.isatty()
 
 
-def same_file(path: str, inputs: Iterable[str]) -> bool:
-    """Whether an output would replace one of the inputs."""
+def same_file(path: str, others: Iterable[str]) -> bool:
+    """Whether an output is a regular file, existing or not, that is also one of the others."""
+    named = [name for name in others if name != "-"]
     try:
         target = os.stat(path)
     except OSError:
-        return False
+        return os.path.realpath(path) in map(os.path.realpath, named)
     if not stat.S_ISREG(target.st_mode):
         return False
-    for name in inputs:
+    for name in named:
         with contextlib.suppress(OSError):
-            if name != "-" and os.path.samestat(target, os.stat(name)):
+            if os.path.samestat(target, os.stat(name)):
                 return True
     return False

@@ -50,8 +50,9 @@ class Tokenizer:
     def load(path: str | Path) -> Tokenizer:
         """The tokenizer in a `tokenizer.json` or in a model directory. Raises UsageError or InputError."""
         path = Path(path)
-        directory = path if path.is_dir() else path.parent
-        file = path / "tokenizer.json" if path.is_dir() else path
+        is_directory = os.path.isdir(path)  # Path.is_dir raises where the folder above may not be searched
+        directory = path if is_directory else path.parent
+        file = path / "tokenizer.json" if is_directory else path
         try:
             if file.stat().st_size > MAX_TOKENIZER_BYTES:
                 raise InputError(f"{file}: over {MAX_TOKENIZER_BYTES >> 20} MB, not a tokenizer")

@@ -101,3 +101,27 @@ def test_ragged_rows_are_what_went_in(rows):
     ragged = Ragged.from_rows([np.asarray(row, np.uint16) for row in rows], np.uint16)
     assert [ragged[i].tolist() for i in range(len(ragged))] == rows
     assert ragged.lengths.tolist() == [len(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"nonsense",
+        b'{"id":"zz"}',
+        b'{"id":"' + b"0" * 32 + b'","text":"x"}',
+        b'{"id":"' + b"0" * 32 + b'",\n"a":1}',
+        b'{"id":"zz","id":"' + b"0" * 32 + b'"}',
+    ],
+)
+def test_a_batch_made_by_a_stranger_is_checked_as_lines_are(head):
+    one, none = Ragged.from_bytes([head]), Ragged.from_bytes([b""])
+    frame, _ = read_frame(io.BytesIO(Batch(one, none, np.zeros(1, np.uint8)).to_frame()), "x")
+    with pytest.raises(InputError, match="malformed batch"):
+        Batch.from_frame(frame, "x")
+
+
+def test_a_batch_whose_text_is_no_utf8_is_refused():
+    head = Ragged.from_bytes([b'{"id":"' + b"0" * 32 + b'"}'])
+    body = Batch(head, Ragged.from_bytes([b"\xff"]), np.ones(1, np.uint8)).to_frame()
+    with pytest.raises(InputError, match="malformed batch"):
+        Batch.from_frame(read_frame(io.BytesIO(body), "x")[0], "x")

@@ -73,3 +73,23 @@ def test_a_frame_that_promises_too_much_is_refused_before_reading():
     head = container._HEADER.pack(container.MAGIC, container.VERSION, Kind.WINDOWS, 0, 0, 1 << 60, 1 << 60)
     with pytest.raises(InputError, match="damaged frame header"):
         frames(head + bytes(8))
+
+
+def sealed(payload: bytes, body: bytes | None = None) -> bytes:
+    """A frame with a right checksum around any payload, as somebody hostile would make it."""
+    header = container._HEADER.pack(container.MAGIC, 1, Kind.DOCUMENTS, body is not None, 0, len(body or payload), 1000)
+    return header + container._CHECK.pack(container._checksum(header, body or payload)) + (body or payload)
+
+
+def test_a_size_that_the_compressed_data_claim_is_not_allocated():
+    bomb = b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little") + b"\x01\x00\x00"  # a frame of 1 TB, it says
+    with pytest.raises(InputError, match="another size"):
+        frames(sealed(b"", bomb))
+
+
+@pytest.mark.parametrize("shape, at", [([1 << 62], 0), ([1 << 40, 1 << 40], 0), ([0, 1 << 62], 0), ([1], 1 << 63)])
+def test_impossible_arrays_are_malformed_input(shape, at):
+    head = b'{"info":{},"arrays":[["a","<u2",%s,%d]]}' % (str(shape).encode(), at)
+    payload = (len(head).to_bytes(4, "little") + head).ljust(1000, b"\0")
+    with pytest.raises(InputError, match="malformed frame"):
+        frames(sealed(payload))

@@ -38,7 +38,7 @@ def test_json_makes_every_stderr_line_an_object_and_the_summary_the_last(clet, s
     assert done.returncode == 1
     assert events[-1]["event"] == "summary"
     assert {"in", "out", "rejected", "tokens", "seconds", "ts", "cmd"} <= events[-1].keys()
-    assert (events[-1]["in"], events[-1]["out"]) == (2000, 2000)
+    assert (events[-1]["in"], events[-1]["out"]) == (2001, 2000)
     assert events[-1]["rejected"]["bad"] == 1
     assert any("stdin:2001" in event.get("message", "") for event in events)
 
@@ -133,3 +133,61 @@ def test_messages_cannot_forge_lines_or_drive_a_terminal(clet, tmp_path):
     assert done.stderr.count(b"\n") == 1
     assert b"\x1b" not in done.stderr
     assert "\u202e".encode() not in done.stderr
+
+
+def closed(*fds):
+    """For a child to run before its program: as a shell's `>&-`."""
+    return lambda: [os.close(fd) for fd in fds]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["dedup", "-q", "in", "--state", "s"], ["cat", "in"], ["--help"], ["cat", "--help"]]
+)
+def test_a_closed_stdout_is_a_failed_write_and_nothing_else_is_written_to(tmp_path, stream, arguments):
+    (tmp_path / "in").write_bytes(stream)
+    done = subprocess.run(
+        [CLET, *arguments], cwd=tmp_path, env=clean_environment(), stderr=subprocess.PIPE, preexec_fn=closed(1)
+    )
+    assert done.returncode == 74
+    assert done.stderr.count(b"\n") == 1
+    assert not (tmp_path / "s").exists() or [f.stat().st_size for f in (tmp_path / "s").iterdir()] == [0]
+
+
+def test_a_closed_stdin_or_stderr_is_no_bug(tmp_path, stream):
+    (tmp_path / "in").write_bytes(stream)
+    run = {"cwd": tmp_path, "env": clean_environment(), "stdout": subprocess.PIPE}
+    done = subprocess.run([CLET, "dedup"], stderr=subprocess.PIPE, preexec_fn=closed(0), **run)
+    assert (done.returncode, done.stderr.count(b"\n")) == (65, 1)
+    done = subprocess.run([CLET, "dedup", "in", "--plain"], preexec_fn=closed(0, 2), **run)
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 2000)
+
+
+def test_help_on_a_full_disk_is_one_line(bash):
+    for command in ("clet --help", "clet cat --help"):
+        done = bash(f"{command} > /dev/full || echo $?")
+        assert done.stdout == b"74\n"
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_an_empty_value_is_refused_not_taken_for_none(clet):
+    done = clet("dedup", "--state", "", input=b"")
+    assert (done.returncode, done.stderr) == (2, b"clet dedup: --state is empty; name something, or leave it out\n")
+
+
+def test_a_wrong_value_in_the_file_is_the_configurations_fault(clet, tmp_path):
+    (tmp_path / "c.toml").write_text('[dedup]\nnear = "much"\n')
+    done = clet("dedup", "--config", "c.toml")
+    assert done.returncode == 78
+    assert done.stderr.startswith(b"clet dedup: c.toml: ")
+
+
+def test_names_that_are_no_utf8_can_be_told(tmp_path):
+    name = os.fsencode(tmp_path) + b"/bad\xff.txt"
+    with open(name, "wb") as file:
+        file.write(b"A text in a file of a strange name.")
+    command = [os.fsencode(CLET), b"ingest", b"--json", b"--state", b"s", b"file:" + name, b"file:" + name + b"no"]
+    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True)
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert done.returncode == 1
+    assert (events[-1]["event"], events[-1]["in"], events[-1]["failed"]) == ("summary", 1, 1)
+    assert "bad\\xff.txtno" in events[0]["message"]

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clet.record import RecordError, canonical_text, decode_tok, encode_tok, parse_line, parse_time, record_id
+from clet.record import (
+    RecordError,
+    canonical_text,
+    decode_tok,
+    encode_tok,
+    format_time,
+    parse_line,
+    parse_time,
+    record_id,
+)
 
 ID = "0" * 32
 
@@ -75,3 +84,23 @@ def test_contradicting_tok_is_refused(change):
 def test_times_are_utc():
     assert parse_time("2026-03-01T02:00:00+02:00").isoformat() == "2026-03-01T00:00:00+00:00"
     assert parse_time("2026-03-01").isoformat() == "2026-03-01T00:00:00+00:00"
+
+
+def test_objects_inside_each_other_are_bounded():
+    for depth, fine in ((60, True), (70, False), (2000, False)):
+        line = b'{"id":"%s","meta":{"x":%s}}' % (ID.encode(), b"[" * depth + b"]" * depth)
+        if fine:
+            assert parse_line(line)["id"] == ID
+        else:
+            with pytest.raises(RecordError):
+                parse_line(line)
+
+
+def test_times_outside_the_calendar_in_utc_are_no_times():
+    for text in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        with pytest.raises(ValueError, match="outside"):
+            parse_time(text)
+
+
+def test_early_years_are_written_with_four_digits():
+    assert format_time(parse_time("0099-03-01")) == "0099-03-01T00:00:00Z"

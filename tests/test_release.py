@@ -98,6 +98,10 @@ def test_a_torn_line_of_the_journal_is_passed_over(run):
 def test_realtime_is_not_promoted_and_what_is_missing_is_named(run, tmp_path_factory):
     with pytest.raises(UsageError, match="always the newest"):
         releases.promote(run, "realtime", 2, NOW)
+    with pytest.raises(UsageError, match="always the newest"):
+        releases.rollback(run, "realtime", NOW)
+    with pytest.raises(UsageError, match="not a run"):
+        releases.list_releases(run / "nowhere")
     with pytest.raises(UsageError, match="no release 9"):
         releases.promote(run, "live", 9, NOW)
     with pytest.raises(UsageError, match="nothing is static yet"):

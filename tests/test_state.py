@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from clet.exits import InputError, TryLater, UsageError
+from clet.exits import InputError, TryLater, UsageError, WriteError
 from clet.state import State, write_atomically
 
 
@@ -110,3 +110,25 @@ def test_write_atomically_leaves_no_temporary_file(tmp_path):
     write_atomically(tmp_path / "x", b"2")
     assert os.listdir(tmp_path) == ["x"]
     assert (tmp_path / "x").read_bytes() == b"2"
+
+
+def test_a_head_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "HEAD").mkdir()
+    with pytest.raises(UsageError, match="Is a directory"):
+        State.open(tmp_path, "dedup")
+
+
+def test_a_commit_that_fails_gives_back_its_room(tmp_path, monkeypatch):
+    commit(tmp_path, 1)
+    before = (tmp_path / "j.journal").read_bytes()
+
+    def full(fd):
+        raise OSError(28, "No space left on device")
+
+    with State.open(tmp_path, "dedup", {"k": 1}) as state:
+        state.append("j", {"x": np.arange(9)})
+        with monkeypatch.context() as patch, pytest.raises(WriteError, match="No space left"):
+            patch.setattr(os, "fsync", full)
+            state.commit()
+    assert (tmp_path / "j.journal").read_bytes() == before
+    assert contents(tmp_path)[0]

@@ -3,6 +3,8 @@
 import gzip
 import io
 import os
+import subprocess
+import sys
 
 import orjson
 import pytest
@@ -11,7 +13,8 @@ import zstandard
 from clet import codecs
 from clet.batch import Batch
 from clet.exits import InputError, UsageError, WriteError
-from clet.streams import RecordWriter, Sink, read_batches, read_records
+from clet.stage import Stage
+from clet.streams import InputFile, RecordWriter, Sink, read_batches, read_records, split_lines
 
 
 @pytest.fixture
@@ -160,3 +163,58 @@ def test_a_line_without_end_is_refused_in_bounded_memory(monkeypatch):
 
     with pytest.raises(InputError, match="a line of over"):
         list(read_stream(codecs.Peekable(Endless()), "endless", lambda *args: None))
+
+
+def test_lines_cut_by_chunks_are_joined():
+    class Drip(io.RawIOBase):
+        parts = [b"ab", b"c", b"\nd", b"e\n\nf"]
+
+        def read(self, size=-1):
+            return self.parts.pop(0) if self.parts else b""
+
+    assert list(split_lines(codecs.Peekable(Drip()), "x")) == [[b"abc"], [b"de", b""], [b"f"]]
+
+
+def test_an_output_that_is_a_fifo_or_a_device_stays_one(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    sink = Sink(str(path))
+    sink.write(b"through")
+    sink.close()
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert path.is_fifo() and os.listdir(tmp_path) == ["fifo"]
+    with pytest.raises(WriteError, match="/dev/full"):
+        Sink("/dev/full").write(b"x")
+
+
+def test_an_output_that_is_a_link_replaces_what_it_leads_to(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    sink = Sink(str(tmp_path / "link"))
+    sink.write(b"new")
+    sink.close()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_an_input_that_does_not_block_is_waited_for():
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    script = f"import os, sys; sys.stdin.read(1); os.write({write_end}, b'late')"
+    late = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, pass_fds=[write_end])
+    os.close(write_end)
+    with InputFile(f"/proc/self/fd/{read_end}") as stream:
+        os.set_blocking(stream.fileno(), False)
+        late.communicate(b"x")
+        assert stream.read(10) == b"late"
+    os.close(read_end)
+
+
+def test_rejects_and_output_may_not_be_one_file(tmp_path):
+    with pytest.raises(UsageError, match="a file of its own"):
+        Stage(["in"], str(tmp_path / "x"), rejects=f"{tmp_path}/./x")
+    with pytest.raises(WriteError):
+        Stage(["in"], str(tmp_path / "none" / "x"), rejects=str(tmp_path / "r"))
+    assert os.listdir(tmp_path) == []

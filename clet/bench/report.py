@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -38,11 +37,6 @@ def _cpu_name() -> str:
     except OSError:
         pass  # not Linux: platform's answer has to do
     return platform.processor() or "unknown"
-
-
-def spread(samples: Sequence[float]) -> dict[str, float]:
-    """Minimum, median and maximum of raw samples."""
-    return {"min": min(samples), "median": statistics.median(samples), "max": max(samples)}
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clet.exits import InputError, NothingToDo
+from clet.exits import InputError, NothingToDo, UsageError
 from clet.log import Counts, log
 
 
@@ -34,6 +34,9 @@ def main(
     For every document: where it came from, in which shard and windows it lay, at which steps it was learned, how
     often, and how often by replay.
     """
+    if verify and (document is not None or source is not None):
+        raise UsageError("--verify checks the whole release; leave out --document and --source")
+
     from clet.train import provenance
 
     run, release = provenance.find_audited(path, tier)

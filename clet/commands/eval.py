@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from clet.commands.flags import Limit, TokenizerPath
+from clet.cores import share_cores
 from clet.exits import NothingToDo, UsageError
 from clet.log import Counts, log
 
@@ -42,6 +43,7 @@ def perplexity(
     if stdin_is_idle_terminal(files or []):
         raise UsageError("no input: name a file, or pipe records in; see clet eval perplexity --help")
     directory = find_model(model, tier)
+    share_cores()
 
     from clet.evaluate.perplexity import evaluate_files
     from clet.model.checkpoint import load_model

@@ -23,6 +23,10 @@ Rejects = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every random choice.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=1024, metavar="N", help="Cores to use.")]
+Cores = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", min=1, max=1024, metavar="N", help="Cores to use (all).", show_default=False),
+]
 Limit = Annotated[
     int | None, typer.Option("--limit", "-n", min=0, metavar="N", help="Stop after N records.", show_default=False)
 ]
@@ -41,6 +45,7 @@ TokenizerPath = Annotated[
 
 __all__ = [
     "DEFAULT_SEED",
+    "Cores",
     "Follow",
     "Inputs",
     "Jobs",

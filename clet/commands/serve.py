@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
-from clet.commands.flags import DEFAULT_SEED, Jobs, Seed
+from clet.commands.flags import DEFAULT_SEED, Cores, Seed
+from clet.cores import share_cores
 from clet.exits import UsageError
 from clet.log import log
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
 TIERS = ("static", "live", "realtime")
-# --jobs as everywhere, but a server takes all cores unless told otherwise.
-Cores = Annotated[int | None, get_args(Jobs)[1]]
 
 
 def main(
@@ -76,6 +75,7 @@ def main(
 
     parse_listen(listen)
     source = Source.find(model, tier)
+    share_cores()
 
     from clet.serve.http import make_app
     from clet.serve.workshop import open_deck

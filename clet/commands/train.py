@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clet.commands.flags import DEFAULT_SEED, Follow, Seed
+from clet.commands.flags import DEFAULT_SEED, Cores, Follow, Seed
+from clet.cores import share_cores
 from clet.exits import ExitCode, UsageError
 from clet.log import Counts, log
 from clet.progress import LOG_EVERY_S
@@ -73,9 +74,7 @@ def main(
         int | None, _option("--max-trips", min=0, metavar="N", help="Stop after more breaker trips than N (3).")
     ] = None,
     seed: Seed = DEFAULT_SEED,
-    jobs: Annotated[
-        int | None, _option("--jobs", "-j", min=1, max=1024, metavar="N", help="Cores to use; fixed for the run (all).")
-    ] = None,
+    jobs: Cores = None,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[
         str | None, _option("--dtype", metavar="NAME", help="auto, float32, or bfloat16 matrix products (auto).")
@@ -104,6 +103,8 @@ def main(
     Settings stay with the run: what is not given is as it was. Shards that the run has learned are passed over, new
     ones are its next segment. Metrics and events go to stdout as JSON lines, one a step.
     """
+    share_cores()
+
     from clet.streams import Sink
     from clet.train.session import Order, learn
 
@@ -153,7 +154,7 @@ def _emitter(sink: Any) -> Callable[[dict[str, Any]], None]:
         if "event" not in fields and not metrics_are_seen and time.monotonic() - shown >= LOG_EVERY_S:
             shown = time.monotonic()
             rate = fields["tokens"] / fields["seconds"]
-            log.info(f"step {fields['step']}, loss {fields['loss']}, {rate:,.0f} tokens/s", event="progress")
+            log.info(f"step {fields['step']}, loss {fields['loss']:.4f}, {rate:,.0f} tokens/s", event="progress")
         if (event := fields.get("event")) == "release":
             log.info(f"release {fields['number']} at step {fields['step']}: {fields['path']}", event="release")
         elif event == "breaker":

@@ -290,6 +290,8 @@ def _refuse_unsupported(document: Mapping[str, object], architecture: str) -> No
     if document.get("hidden_act", "silu") != "silu":
         raise InputError(f"config: activation {document['hidden_act']!r:.40} is not supported, only silu")
     layer_types = document.get("layer_types") or []
+    if not isinstance(layer_types, list):
+        raise InputError(f"config: layer_types is {layer_types!r:.40}, not a list")
     if document.get("use_sliding_window") or any(kind != "full_attention" for kind in layer_types):
         raise InputError(f"config: sliding window attention of this {architecture} is not supported")
     if document.get("partial_rotary_factor", 1.0) != 1.0:

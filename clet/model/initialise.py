@@ -37,7 +37,7 @@ from clet.model.checkpoint import (
 from clet.model.config import ModelConfig
 from clet.model.decoder import Decoder
 from clet.model.presets import preset_config
-from clet.model.vocabulary import EOS_IDS, num_tokens, tokenizer_config, train_vocabulary
+from clet.model.vocabulary import EOS_IDS, check_vocab_size, num_tokens, tokenizer_config, train_vocabulary
 from clet.state import fsync_directory
 
 STD = 0.02
@@ -78,6 +78,8 @@ def create(
     `vocab` is the number of rows of the embedding, the preset's own if None. Raises UsageError when the directory
     has something in it, InputError for a corpus without text.
     """
+    if vocab is not None:
+        check_vocab_size(vocab)
     config = preset_config(preset, vocab_size=vocab, moe=moe)
     with _appearing(directory) as staging:
         tokenizer_json = train_vocabulary(texts, config.vocab_size)

@@ -34,15 +34,20 @@ CHAT_TEMPLATE = (
 )
 
 
+def check_vocab_size(vocab_size: int) -> None:
+    """Raise UsageError for a size without room for the bytes, or beyond any published vocabulary."""
+    if not MIN_VOCAB <= vocab_size <= MAX_VOCAB:
+        raise UsageError(f"a vocabulary of {vocab_size} is not possible; choose {MIN_VOCAB} to {MAX_VOCAB}")
+
+
 def train_vocabulary(texts: Iterable[str], vocab_size: int) -> str:
     """The content of a `tokenizer.json` with at most `vocab_size` ids, learned from `texts` in their order.
 
-    A small corpus may yield fewer. UsageError for a size without room for the bytes; InputError for no text at all.
+    A small corpus may yield fewer. Raises as `check_vocab_size`; InputError for no text at all.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-    if not MIN_VOCAB <= vocab_size <= MAX_VOCAB:
-        raise UsageError(f"a vocabulary of {vocab_size} is not possible; choose {MIN_VOCAB} to {MAX_VOCAB}")
+    check_vocab_size(vocab_size)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -61,7 +66,7 @@ def train_vocabulary(texts: Iterable[str], vocab_size: int) -> str:
     counted = _Bounded(texts)
     tokenizer.train_from_iterator(iter(counted), trainer=trainer)
     if not counted.num_chars:
-        raise InputError("the corpus has no text; name files with text or records")
+        raise InputError("the corpus has no text; name text files, or records as clet ingest jsonl:FILE writes them")
     return tokenizer.to_str(pretty=True) + "\n"
 
 

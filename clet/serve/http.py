@@ -90,7 +90,7 @@ class Api:
         number = next(self._numbers)
         with self._deck.lease() as engine:
             served = engine.served
-            prompts = await encode_prompts(call, served)
+            prompts = await encode_prompts(call, served, engine.limits.max_len)
             news: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
             choices, generations = self._prepare(call, prompts, engine, news, number)
             try:

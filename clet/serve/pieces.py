@@ -41,6 +41,7 @@ class Pieces:
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(f"{path}: not a tokenizer that can be served: {error}") from None
         self._table = [table.get(i, b"") for i in range(max(table, default=-1) + 1)]
+        self.longest = max(map(len, self._table), default=0)  # bytes of the token that spells most
 
     def spelled(self, token: int) -> bytes:
         """The bytes that `token` adds to a text."""

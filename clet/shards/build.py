@@ -110,6 +110,8 @@ class _Builder:
             )
         if batch.tok.values.dtype != self._dtype:
             raise InputError(f"record {batch.fields(0)['id']}: ids of {batch.tok.values.dtype} after {self._dtype}")
+        if self._plan.eos_id is not None and self._plan.eos_id > np.iinfo(self._dtype).max:
+            raise InputError(f"record {batch.fields(0)['id']}: ids of {self._dtype} are not those of --tokenizer")
         limit = self._plan.vocab_size
         if limit is not None and batch.num_tokens and int(batch.tok.values.max()) >= limit:
             at = int(np.argmax(batch.tok.values >= limit))

@@ -93,7 +93,11 @@ class ShardWriter:
             self._file: BinaryIO = open(path, "xb", buffering=0)  # noqa: SIM115 - lives until seal or abort
         except OSError as error:
             raise WriteError(f"{path}: {error.strerror}") from None
-        self._write(header)
+        try:
+            self._write(header)
+        except WriteError:
+            self.abort()
+            raise
 
     def add(self, window: Window) -> None:
         """Append one window; its pieces' lengths are at least 1 and sum to at most `seq_len`."""

@@ -7,6 +7,7 @@ what a torn write leaves; it does not count.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,15 +99,17 @@ def find_shards(paths: Sequence[str | Path]) -> list[ShardEntry]:
 
 
 def _entries_at(path: Path) -> list[ShardEntry]:
-    if not path.exists():
-        raise UsageError(f"{path}: no such file or directory; name what clet shard -o wrote")
+    try:
+        path.stat()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; name what clet shard -o wrote") from None
     if not path.is_dir():
         listed = [entry for entry in read_manifest(path.parent.parent) if entry.path.name == path.name]
         same = [entry for entry in listed if entry.path.exists() and entry.path.samefile(path)]
         return same or [_entry_of_file(path)]
-    if (path / MANIFEST_NAME).exists():
+    if os.path.exists(path / MANIFEST_NAME):  # Path.exists raises where the folder may not be searched
         return read_manifest(path)
-    if (path.parent / MANIFEST_NAME).exists():
+    if os.path.exists(path.parent / MANIFEST_NAME):
         return [entry for entry in read_manifest(path.parent) if entry.lane == path.resolve().name]
     raise UsageError(f"{path}: has no {MANIFEST_NAME}; name a directory that clet shard -o wrote")
 

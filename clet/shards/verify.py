@@ -7,6 +7,8 @@ table. Cost: two sequential reads; memory one frame and the document table.
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from clet.exits import InputError
@@ -20,7 +22,7 @@ _COMPARED = ("lane", "num_windows", "num_tokens", "num_documents", "root", "fing
 def verify_shard(entry: ShardEntry) -> ShardReader:
     """The reader of a shard found whole. Raises InputError naming the file and the frame or the number that differs."""
     path = entry.path
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(f"{path}: missing, though the manifest lists it; restore it from a copy")
     reader = ShardReader.open(path, fingerprint=entry.fingerprint)
     for name in _COMPARED:

@@ -10,7 +10,6 @@ KEEP_ENTRIES. About 60 bytes an entry.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +21,7 @@ from clet.sources.feed_parse import Entry, Feed, parse_feed
 from clet.sources.language import detect_language
 from clet.sources.paths import expand, file_signature, inflate, read_bounded, read_file, shown
 from clet.sources.table import is_url, without_credentials
+from clet.streams import InputFile
 
 KEEP_ENTRIES = 4096
 
@@ -74,7 +74,7 @@ def _read_file(path: str, context: Context) -> Iterator[Document]:
 def _read_stdin(context: Context) -> Iterator[Document]:
     context.idle()
     with context.interruption.waiting():
-        body = read_bounded(io.FileIO(0, closefd=False), MAX_FILE_BYTES)
+        body = read_bounded(InputFile("-"), MAX_FILE_BYTES)
     if len(body) > MAX_FILE_BYTES:
         raise SourceFailed(f"stdin: over {MAX_FILE_BYTES} bytes, not a feed")
     feed = parse_feed(inflate(body, "stdin"), None)

@@ -7,7 +7,6 @@ with the same text is not repeated, and an edited one says which record it super
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from clet.sources.extract import looks_like_html, page_language, page_text, page
 from clet.sources.language import detect_language
 from clet.sources.paths import Found, expand, file_signature, file_url, inflate, read_bounded, read_file
 from clet.sources.selection import MAX_SOURCE_BYTES, skip_content, skip_name
+from clet.streams import InputFile
 
 _PROSE = re.compile(r"\.(?:txt|text|md|markdown|mdx|rst|adoc|org|tex|html?|xhtml)\Z|(?:^|/)[^./]+\Z", re.IGNORECASE)
 _MARKDOWN = re.compile(r"\.(?:md|markdown|mdx)\Z", re.IGNORECASE)
@@ -87,7 +87,7 @@ def _read_file(found: Found, context: Context) -> Document | None:
 def _read_stdin(context: Context) -> Iterator[Document]:
     context.idle()
     with context.interruption.waiting():
-        body = read_bounded(io.FileIO(0, closefd=False), MAX_FILE_BYTES)
+        body = read_bounded(InputFile("-"), MAX_FILE_BYTES)
     if len(body) > MAX_FILE_BYTES:
         raise SourceFailed(f"stdin: over {MAX_FILE_BYTES} bytes; write jsonl:- for many documents")
     try:

@@ -71,7 +71,7 @@ def _repository(locator: str, context: Context) -> tuple[Path, str]:
     if is_url(locator) or is_ssh_shorthand(locator):
         return _fetch(locator, context), without_credentials(locator)
     directory = Path(os.path.abspath(locator))
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise SourceFailed("no such folder", unreachable=True)
     if plumbing.run(directory, "rev-parse", "--git-dir", check=False) is None:
         raise SourceFailed("not a git repository")

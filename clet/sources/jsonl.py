@@ -21,13 +21,13 @@ import xxhash
 
 from clet import codecs
 from clet.exits import InputError
-from clet.record import RecordError, canonical_text, make_record, parse_line, raw_hash, record_id
+from clet.record import RecordError, canonical_text, check_record, make_record, parse_object, raw_hash, record_id
 from clet.sources.adapter import Context, Document, SourceFailed
 from clet.sources.dates import read_date
 from clet.sources.decode import one_line
 from clet.sources.language import detect_language
 from clet.sources.paths import Found, expand, file_signature, open_regular
-from clet.streams import split_lines
+from clet.streams import InputFile, split_lines
 
 MAX_META_BYTES = 64 << 10
 _TEXT = ("text", "content")
@@ -112,7 +112,7 @@ class _Interruptible(io.RawIOBase):
 
     def __init__(self, context: Context):
         self._context = context
-        self._file = io.FileIO(0, closefd=False)
+        self._file = InputFile("-")
 
     def read(self, size: int = -1) -> bytes:
         """What one system call gives."""
@@ -156,7 +156,7 @@ class _Lines:
                 yield document
 
     def _document(self, line: bytes) -> Document:
-        fields = _parse(line)
+        fields = parse_object(line)
         text = next((fields[name] for name in _TEXT if fields.get(name) is not None), None)
         if text is None:
             raise RecordError("no text")
@@ -164,7 +164,7 @@ class _Lines:
             raise RecordError("text is not a string")
         canonical = canonical_text(text)
         if fields.get("id") == record_id(canonical) and isinstance(fields.get("source"), str):
-            return _record_again(line, canonical)
+            return _record_again(fields, canonical)
         title = fields.get("title")
         language = fields.get("lang")
         return make_record(
@@ -186,18 +186,8 @@ class _Lines:
         return next((name for name in names if name), self.origin)
 
 
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        fields = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        raise RecordError("not JSON") from None
-    if not isinstance(fields, dict):
-        raise RecordError("not an object")
-    return fields
-
-
-def _record_again(line: bytes, canonical: str) -> Document:
-    record = parse_line(line)
+def _record_again(record: dict[str, Any], canonical: str) -> Document:
+    check_record(record)
     record.pop("tok", None)
     record.pop("text")
     for name in ("published", "origin", "url"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from clet.exits import UsageError
 from clet.sources.adapter import Adapter
+from clet.sources.paths import shown
 
 ADAPTERS: dict[str, str] = {
     # kind: module with `read(locator, context)`
@@ -28,14 +29,15 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The operand, with a password in a URL left out."""
-        return f"{self.adapter}:{without_credentials(self.locator)}"
+        """The operand as text, with a password in a URL left out."""
+        return f"{self.adapter}:{shown(without_credentials(self.locator))}"
 
     @property
     def key(self) -> str:
         """The same from every working directory."""
         local = self.locator != "-" and not is_url(self.locator) and not is_ssh_shorthand(self.locator)
-        return f"{self.adapter}:{os.path.abspath(self.locator) if local else without_credentials(self.locator)}"
+        place = os.path.abspath(self.locator) if local else without_credentials(self.locator)
+        return f"{self.adapter}:{shown(place)}"
 
     @property
     def is_stdin(self) -> bool:

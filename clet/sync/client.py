@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 import numpy as np
@@ -37,7 +37,7 @@ class Client:
 
     def __init__(self, url: str, *, token: str | None = None, ca_file: str | None = None) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
+        if parts.scheme not in ("http", "https") or not _has_address(parts) or parts.query or parts.username:
             raise UsageError(f"--sync {url}: want http://HOST:PORT or https://HOST:PORT")
         if token and parts.scheme == "http" and not _is_loopback(parts.hostname):
             log.warn(f"the token travels to {parts.hostname} in clear; use https", event="clear-token")
@@ -115,7 +115,7 @@ class Client:
                     if got > limit:
                         raise InputError(f"{self.url}: an answer of more than {limit} bytes")
                     parts.append(part)
-        except (httpx.TransportError, RuntimeError) as error:  # RuntimeError: closed by another thread
+        except (httpx.RequestError, RuntimeError) as error:  # RuntimeError: closed by another thread
             raise Unreachable(str(error) or type(error).__name__) from None
         status = response.status_code
         if status in _TRANSIENT:
@@ -123,6 +123,13 @@ class Client:
         if status == 401:
             raise UsageError(f"{self.url}: the token was refused; name the file with the server's token")
         return status, response.headers, b"".join(parts)
+
+
+def _has_address(parts: SplitResult) -> bool:
+    try:
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no number, or above 65535
+        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from clet.exits import TryLater, Unavailable
+from clet.exits import InputError, TryLater, Unavailable
 from clet.model.decoder import Decoder
 from clet.train import optimizer as optimisers
 from clet.train import savepoint
@@ -96,16 +96,24 @@ class Trainer:
         self._learned = Learned()
         self._saved: Position | None = None
         newest = newest_release(run.path)
-        self._released_tokens = newest.facts["tokens"] if newest else 0
-        self._released_step = newest.facts["step"] if newest else 0
+        self._released_tokens = newest.count("tokens") if newest else 0
+        self._released_step = newest.count("step") if newest else 0
 
     # ---- the saved state
 
     def restore(self) -> None:
-        """Take up the last saved state; for a new run save the one it begins with. Then join the others, if any."""
+        """Take up the last saved state; for a new run save the one it begins with. Then join the others, if any.
+
+        Raises InputError where the state of a run that made steps is damaged or gone.
+        """
         saved = savepoint.load(self.run.path / "state")
         if saved is not None:
             self._restore(saved)
+        elif self.run.has_steps or self._released_step:
+            raise InputError(
+                f"{self.run.path / 'state'}: gone, though steps were made; restore it from a copy, or start "
+                "a new --run from the newest release"
+            )
         else:
             self.run.open_steps(0)
         if self.around.outer:

@@ -61,7 +61,11 @@ def learned_windows(run: Path, last_step: int) -> dict[str, dict[int, Learned]]:
     windows: dict[str, dict[int, Learned]] = defaultdict(lambda: defaultdict(Learned))
     path = run / "steps.jsonl"
     step = 0
-    with open(path, "rb") as file:
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below; a with-block would catch the errors of lines
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; restore it from a copy") from None
+    with file:
         for number, line in enumerate(file, 1):
             try:
                 entry = orjson.loads(line)
@@ -73,6 +77,8 @@ def learned_windows(run: Path, last_step: int) -> dict[str, dict[int, Learned]]:
                 for kind in ("windows", "replay"):
                     for root, indices in entry[kind]:
                         for index in indices:
+                            if not isinstance(root, str) or type(index) is not int:
+                                raise TypeError(f"{kind} of step {step}")
                             when = windows[root][index]
                             (when.steps if kind == "windows" else when.replays).append(step)
             except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
@@ -88,12 +94,14 @@ def documents_behind(run: Path, release: Release) -> Iterator[Record]:
     Each has the fields of the document table, `times` (windows learned, each time counted), `replayed` (how many of
     those were replay), and `learned`: [{shard, root, windows, steps}].
     """
-    windows = learned_windows(run, release.facts["step"])
+    windows = learned_windows(run, release.count("step"))
+    shards = _shards(run)
+    if wrong := _misfits(run, windows, shards):
+        raise InputError(wrong[0])
     found: dict[str, Record] = {}
-    for shard in _shards(run):
-        of_shard = windows.get(_prefix_of(shard.root, windows))
-        if of_shard:
-            _add_shard(found, run, shard, of_shard)
+    for prefix, shard in shards.items():
+        if prefix in windows:
+            _add_shard(found, run, shard, windows[prefix])
     yield from found.values()
 
 
@@ -140,13 +148,20 @@ def _reader(shard: Shard) -> ShardReader:
     return reader
 
 
-def _shards(run: Path) -> list[Shard]:
-    return [shard for segment in read_segments(run) for shard in segment.shards]
+def _shards(run: Path) -> dict[str, Shard]:
+    """The shards of a run by the first digits of their root, as steps.jsonl names them."""
+    return {shard.root[:ROOT_CHARS]: shard for segment in read_segments(run) for shard in segment.shards}
 
 
-def _prefix_of(root: str, windows: dict[str, Any]) -> str:
-    """The key under which steps.jsonl names a shard: the first digits of its root."""
-    return root[:ROOT_CHARS] if root[:ROOT_CHARS] in windows else root
+def _misfits(run: Path, windows: dict[str, dict[int, Learned]], shards: dict[str, Shard]) -> list[str]:
+    """What steps.jsonl names and the run does not have: shards, and windows beyond the end of one."""
+    path = run / "steps.jsonl"
+    wrong = [f"{path}: windows of {root}, a shard that the run does not know" for root in windows.keys() - shards]
+    for prefix in windows.keys() & shards.keys():
+        size = shards[prefix].windows
+        if not 0 <= min(windows[prefix]) <= max(windows[prefix]) < size:
+            wrong.append(f"{path}: windows of {prefix} that it does not have, beyond its {size}")
+    return wrong
 
 
 # ---- verification
@@ -159,13 +174,10 @@ def verify(run: Path, release: Release) -> list[str]:
     """
     facts = release.facts
     wrong: list[str] = []
-    windows = learned_windows(run, facts["step"])
+    windows = learned_windows(run, release.count("step"))
     ids: set[bytes] = set()
-    shards = {_prefix_of(shard.root, windows): shard for shard in _shards(run)}
-    wrong += [
-        f"{run / 'steps.jsonl'}: windows of {root}, a shard that the run does not know"
-        for root in windows.keys() - shards
-    ]
+    shards = _shards(run)
+    wrong += _misfits(run, windows, shards)
     for prefix, shard in shards.items():
         of_shard = windows.get(prefix)
         if not of_shard:
@@ -178,14 +190,21 @@ def verify(run: Path, release: Release) -> list[str]:
     if root != facts.get("lineage_root"):
         wrong.append(f"{release.path / FACTS}: lineage root {facts.get('lineage_root')}, recomputed {root}")
     learned = {prefix: len(of_shard) for prefix, of_shard in windows.items()}
-    claimed = {_prefix_of(entry["root"], windows): entry["learned"] for entry in facts.get("shards", [])}
-    if learned != claimed:
+    if learned != (claimed := _claimed(release)):
         wrong.append(f"{release.path / FACTS}: windows learned by shard {claimed}, recomputed {learned}")
     if len(ids) != facts.get("documents"):
         wrong.append(f"{release.path / FACTS}: {facts.get('documents')} documents, recomputed {len(ids)}")
     if (weights := _weights(release.path)) != facts.get("weights"):
         wrong.append(f"{release.path}: weights {facts.get('weights')}, recomputed {weights}")
     return wrong
+
+
+def _claimed(release: Release) -> dict[str, Any]:
+    """How many windows of each shard release.json says were learned. Raises InputError where it says nothing."""
+    try:
+        return {entry["root"][:ROOT_CHARS]: entry["learned"] for entry in release.facts["shards"]}
+    except (KeyError, TypeError):
+        raise InputError(f"{release.path / FACTS}: no list of shards learned from; restore it from a copy") from None
 
 
 def _verified_ids(shard: Shard, indices: list[int]) -> Iterator[bytes]:

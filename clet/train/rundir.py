@@ -32,6 +32,16 @@ VERSION = 1
 ROOT_CHARS = 16  # of a shard's root in steps.jsonl: 64 bits tell the shards of one run apart
 MAX_FACTS_BYTES = 16 << 20
 MAX_TABLE_BYTES = 4 << 30
+FACTS = {  # of run.json
+    "seed": int,
+    "model": str,
+    "config": dict,
+    "tokenizer": str,
+    "base": str,
+    "seq_len": int | None,
+    "goal": dict | None,
+    "settings": dict,
+}
 
 
 class RunDirectory:
@@ -51,6 +61,8 @@ class RunDirectory:
         try:
             run.path.mkdir(parents=True, exist_ok=True)
             run._lock_fd = os.open(run.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(f"{path}: is not a directory") from None
         except OSError as error:
             raise WriteError(f"{path}: {error.strerror}") from None
         try:
@@ -60,6 +72,8 @@ class RunDirectory:
                 raise TryLater(f"{path}: another trainer is at work there; name another --run or wait for it") from None
             run.facts = read_run(run.path)
             run.segments = read_segments(run.path)
+            if not run.segments and run.has_steps:
+                raise InputError(f"{path}: steps were made, but segments.jsonl is gone; restore it from a copy")
         except BaseException:
             run.close()
             raise
@@ -99,6 +113,12 @@ class RunDirectory:
         return segment
 
     # ---- steps.jsonl
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether a line of a step was ever written: then there is a saved state, and a segment."""
+        path = self.path / "steps.jsonl"
+        return path.is_file() and path.stat().st_size > 0
 
     def open_steps(self, length: int) -> None:
         """Open steps.jsonl for `write_step`, cut back to `length` bytes. Raises InputError where it is shorter."""
@@ -146,17 +166,19 @@ class RunDirectory:
 
 def read_run(path: Path) -> dict[str, Any]:
     """The object of run.json, {} where there is none. Raises InputError where it is damaged."""
+    file = path / "run.json"
     try:
-        with open(path / "run.json", "rb") as file:
-            facts = orjson.loads(file.read(MAX_FACTS_BYTES))
+        with open(file, "rb") as opened:
+            facts = orjson.loads(opened.read(MAX_FACTS_BYTES))
     except FileNotFoundError:
         return {}
-    except NotADirectoryError:
-        raise UsageError(f"{path}: is not a directory") from None
     except orjson.JSONDecodeError:
-        raise InputError(f"{path / 'run.json'}: not JSON; restore it from a copy or name another --run") from None
+        raise InputError(f"{file}: not JSON; restore it from a copy or name another --run") from None
     if not isinstance(facts, dict) or facts.get("version") != VERSION:
-        raise InputError(f"{path / 'run.json'}: not a run that this clet understands")
+        raise InputError(f"{file}: not a run that this clet understands")
+    wrong = [name for name, kind in FACTS.items() if name not in facts or not isinstance(facts[name], kind)]
+    if wrong:
+        raise InputError(f"{file}: {', '.join(wrong)} missing or damaged; restore it from a copy")
     return facts
 
 
@@ -165,15 +187,26 @@ def read_segments(path: Path) -> list[Segment]:
     segments = []
     try:
         with open(path / "segments.jsonl", "rb") as file:
-            for line in file:
+            for number, line in enumerate(file):
                 entry = orjson.loads(line)
-                shards = tuple(Shard(**shard) for shard in entry["shards"])
-                segments.append(Segment(entry["segment"], shards, entry["epochs"]))
+                if entry["segment"] != number or type(entry["epochs"]) is not int or entry["epochs"] < 1:
+                    raise ValueError
+                segments.append(Segment(number, tuple(map(_shard, entry["shards"])), entry["epochs"]))
     except FileNotFoundError:
         return []
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise InputError(f"{path / 'segments.jsonl'}: damaged; restore it from a copy") from None
     return segments
+
+
+def _shard(values: dict[str, Any]) -> Shard:
+    """A shard of segments.jsonl. Raises TypeError or ValueError where it is malformed."""
+    shard = Shard(**values)
+    names = (shard.path, shard.name, shard.root, shard.lane, shard.newest or "")
+    counts = (shard.windows, shard.tokens, shard.documents)
+    if not all(isinstance(name, str) for name in names) or any(type(n) is not int or n < 0 for n in counts):
+        raise ValueError
+    return shard
 
 
 def read_documents(path: Path, root: str) -> list[dict[str, Any]]:
@@ -181,8 +214,11 @@ def read_documents(path: Path, root: str) -> list[dict[str, Any]]:
     file = path / "documents" / f"{root}.jsonl.zst"
     try:
         body = zstandard.ZstdDecompressor().decompress(file.read_bytes(), max_output_size=MAX_TABLE_BYTES)
-        return [orjson.loads(line) for line in body.splitlines()]
+        rows = [orjson.loads(line) for line in body.splitlines()]
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
+        raise InputError(f"{file}: {error.strerror}; restore it from a copy") from None
     except (zstandard.ZstdError, orjson.JSONDecodeError) as error:
         raise InputError(f"{file}: damaged: {error}") from None
+    if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
+        raise InputError(f"{file}: damaged: not a table of documents")
+    return rows

@@ -4,7 +4,7 @@
 
 A save goes into the slot that is not the newest: its state.json is taken away first and comes back, by rename, after
 all tensors are durable. So kill -9 at any instruction leaves at least one whole slot, and the newer whole one is the
-state. state.json carries the xxh3 of itself and of every tensor file: a flipped bit is found, and the older slot is
+state. state.json carries the xxh3 of itself and of every tensor file: a flipped bit is found, and the other slot is
 used with a warning (training then repeats some steps, bit for bit). Nothing is pickled.
 
 Cost: the bytes of weights and moments twice on disk (12 bytes a parameter and slot); a save writes them once and
@@ -68,9 +68,12 @@ def save(directory: Path, values: dict[str, Any], tensors: dict[str, Tensors]) -
 
 
 def load(directory: Path) -> Savepoint | None:
-    """The newest whole state, or None where none was ever saved. Raises InputError where all are damaged."""
-    damaged = []
+    """The newest whole state, or None where there is none at all. Raises InputError where all are damaged."""
     heads = [(head["generation"], slot) for slot in SLOTS if (head := _read_head(directory / slot)) is not None]
+    # A head appears by rename: one that is there and does not check was damaged afterwards.
+    whole = {slot for _, slot in heads}
+    broken = [directory / slot / HEAD for slot in SLOTS if slot not in whole and (directory / slot / HEAD).exists()]
+    damaged = [f"{path}: checksum differs: the file was damaged" for path in broken]
     for _, slot in sorted(heads, reverse=True):
         try:
             found = _read_slot(directory / slot)
@@ -78,7 +81,7 @@ def load(directory: Path) -> Savepoint | None:
             damaged.append(str(error))
             continue
         for message in damaged:
-            log.warn(f"{message}; going on from the state saved before it")
+            log.warn(f"{message}; going on from the other state", event="damaged")
         return found
     if damaged:
         raise InputError(f"{damaged[0]}; no whole state is left: start a new --run from the newest release")
@@ -95,7 +98,7 @@ def _write_group(slot: Path, group: str, members: Tensors) -> str:
 
 
 def _read_head(slot: Path) -> dict[str, Any] | None:
-    """The state.json of a slot, or None where it is missing or damaged: then the slot was being written."""
+    """The state.json of a slot, or None where it is missing (then the slot was being written) or damaged."""
     with contextlib.suppress(OSError, orjson.JSONDecodeError):
         with open(slot / HEAD, "rb") as file:
             body, _, digest = file.read(MAX_HEAD_BYTES).rstrip(b"\n").rpartition(b"\n")

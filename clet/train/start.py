@@ -51,7 +51,7 @@ def set_threads(wanted: int | None, recorded: int | None) -> int:
 def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Settings, seed: int) -> None:
     """Write run.json for a new run, or check the present one against it. Raises UsageError where they differ."""
     shape = model.config.to_hf("float32")
-    tokenizer = tokenizer_fingerprint(source)
+    tokenizer, base = tokenizer_fingerprint(source), state_root(model)
     if not run.facts:
         peak = settings.lr or optimisers.default_peak(model.config.hidden_size)
         run.describe(
@@ -60,17 +60,19 @@ def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Sett
                 "model": str(source.resolve()),
                 "config": shape,
                 "tokenizer": tokenizer,
-                "base": state_root(model),
+                "base": base,
                 "seq_len": None,
                 "goal": None,
                 "settings": settings.changed({"lr": peak}).to_json(),
             }
         )
         return
-    for name, now in (("seed", seed), ("tokenizer", tokenizer), ("config", orjson.loads(orjson.dumps(shape)))):
+    present = {"seed": seed, "tokenizer": tokenizer, "config": orjson.loads(orjson.dumps(shape)), "base": base}
+    for name, now in present.items():
         if run.facts[name] != now:
             before = f" {run.facts[name]}" if name != "config" else ""
-            raise UsageError(f"{run.path}: begun with another {name}{before}; use the same, or start another --run")
+            what = "--model, with base" if name == "base" else name
+            raise UsageError(f"{run.path}: begun with another {what}{before}; use the same, or start another --run")
     run.describe(run.facts | {"settings": settings.to_json()})
 
 

@@ -187,3 +187,14 @@ def test_a_second_writer_is_told_to_try_later_and_a_killed_one_leaves_no_trace(t
     assert clet("shard", "-o", tmp_path / "calm", stdin=stream).returncode == 0
     names = [sorted(str(file.relative_to(base)) for file in base.rglob("*")) for base in (out, tmp_path / "calm")]
     assert names[0] == names[1]
+
+
+def test_ids_too_narrow_for_the_tokenizer_are_refused(tmp_path):
+    model = tokenizers.models.WordLevel({f"w{i}": i for i in range(70_000)} | {"<eos>": 70_000}, unk_token="w0")
+    tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+    fingerprint = Tokenizer.load(tmp_path).fingerprint
+    record = make_record(source="s", origin="o", text="x", fetched=None)
+    record["tok"] = {"n": 1, "dtype": "u16", "ids": "AQA=", "fp": fingerprint}
+    done = clet("shard", "-o", tmp_path / "out", "--tokenizer", tmp_path, stdin=orjson.dumps(record) + b"\n")
+    assert done.returncode == 65
+    assert b"are not those of --tokenizer" in done.stderr

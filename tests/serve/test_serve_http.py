@@ -221,6 +221,18 @@ def test_a_wrong_request_is_answered_with_openais_error_object(server, path, bod
     assert error["param"] == param and error["message"]
 
 
+@pytest.mark.parametrize("kind", ["completions", "chat/completions"])
+def test_a_hopelessly_long_text_is_refused_before_it_is_encoded(server, monkeypatch, kind):
+    def encode(*_):
+        raise AssertionError("encoded")
+
+    monkeypatch.setattr("clet.tokens.Tokenizer.encode", encode)
+    text = "a" * 1_000_000
+    body = {"prompt": text} if kind == "completions" else {"messages": [{"role": "user", "content": text}]}
+    response = server.post(body, f"/v1/{kind}")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
 def test_a_prompt_too_long_is_refused_with_the_numbers(server):
     error = server.post({"prompt": [5] * 120, "max_tokens": 20}).json()["error"]
     assert error["code"] == "context_length_exceeded"

@@ -80,7 +80,7 @@ def test_a_shard_alone_is_described_by_itself(small_shard, tmp_path):
 def test_what_is_no_shard_is_refused_with_the_fix(tmp_path):
     with pytest.raises(UsageError, match="clet shard -o"):
         find_shards([tmp_path])
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="No such file"):
         find_shards([tmp_path / "missing"])
     (tmp_path / "text").write_text("hello, this is a text and not a shard")
     with pytest.raises(InputError):

@@ -68,9 +68,10 @@ def status(url: str) -> dict[str, Any]:
         return {"version": -1, "workers": {}}
 
 
-def wait_for(url: str, met: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def wait_for(url: str, met: Callable[[dict[str, Any]], bool], alive: Callable[[], None]) -> dict[str, Any]:
     deadline = time.monotonic() + 120
     while not met(now := status(url)):
+        alive()
         assert time.monotonic() < deadline, now
         time.sleep(0.02)
     return now
@@ -91,9 +92,13 @@ def test_two_workers_learn_together_though_one_and_the_server_are_killed(tmp_pat
         with open(tmp_path / f"{name}.log", "ab") as log, open(tmp_path / f"{name}.jsonl", "ab") as out:
             return subprocess.Popen([*command, "--worker", name, *settings.split()], stderr=log, stdout=out)
 
+    def alive() -> None:  # a worker that ended early says why, instead of being waited for
+        for name, process in workers.items():
+            assert process.poll() in (None, 0), (name, process.returncode, (tmp_path / f"{name}.log").read_text())
+
     workers = {name: work(name) for name in parts}
     try:
-        wait_for(url, lambda now: all(now["workers"].get(name, {}).get("accepted", 0) >= 4 for name in parts))
+        wait_for(url, lambda now: all(now["workers"].get(name, {}).get("accepted", 0) >= 4 for name in parts), alive)
         assert workers["a"].poll() is None
         workers["a"].kill()
         seen = status(url)

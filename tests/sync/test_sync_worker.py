@@ -11,6 +11,7 @@ import torch
 from clet.exits import UsageError
 from clet.model.checkpoint import load_model
 from clet.model.decoder import Decoder
+from clet.sync.client import Client
 from clet.sync.weights import ModelDirectory, layout_of, read_parameters
 from clet.sync.worker import SyncWorker, default_worker_name
 from clet.tokens import Tokenizer
@@ -129,3 +130,11 @@ def test_a_worker_is_named_by_its_run(tmp_path):
         SyncWorker("http://127.0.0.1:1", worker="a b", tokenizer="")
     with pytest.raises(UsageError, match="--sync"):
         SyncWorker("ftp://127.0.0.1:1", worker="a", tokenizer="")
+
+
+@pytest.mark.parametrize(
+    "url", ["nope", "http://", "http://127.0.0.1:99999", "http://127.0.0.1:0", "http://h:x", "ftp://h"]
+)
+def test_an_address_that_is_none_is_refused_at_once(url):
+    with pytest.raises(UsageError, match="want http"):
+        Client(url)
