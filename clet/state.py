@@ -189,6 +189,7 @@ class State:
 
 
 def parse_head(body: bytes, path: Path) -> dict[str, Any]:
+    """HEAD as a dict, its checksum and version checked. Raises InputError."""
     text, _, digest = body.rstrip(b"\n").rpartition(b"\n")
     if xxhash.xxh3_64_hexdigest(text).encode() != digest:
         raise InputError(f"{path}: checksum differs: the state is damaged; restore it or give another --state")
