@@ -167,6 +167,7 @@ def _on_sigterm(*_: object) -> None:
 def run(arguments: list[str]) -> int:
     """Execute one command line; the exit status. Never raises for what a user or the system did."""
     log.command = arguments[0] if arguments and arguments[0] in TABLE else ""
+    log.json = "--json" in arguments  # for what is wrong with the command line itself; `face` sets it for good
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         return _execute(arguments)

@@ -13,6 +13,9 @@
 set -euo pipefail
 cd "${CLET_HOME:?name the directory of this loop in CLET_HOME}"
 [ -f clet.toml ] && export CLET_CONFIG=${CLET_CONFIG:-$PWD/clet.toml}
+wanted=$(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' sources) || exit 78
+[ -n "$wanted" ] || { echo "nightly: no source in $PWD/sources; write one a line, as for clet ingest" >&2; exit 78; }
+mapfile -t sources <<< "$wanted"
 mkdir -p state turns rejects
 exec 9> turns/lock
 flock -n 9 || { echo "nightly: another turn is running" >&2; exit 75; }
@@ -25,7 +28,6 @@ if [ -z "$turn" ]; then
     mv turns/open.tmp turns/open
 fi
 night=${turn#turns/}
-mapfile -t sources < <(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' sources)
 shopt -s nullglob
 held_out=(held-out/*)
 
@@ -55,7 +57,11 @@ fi
 status=0
 clet train shards/* --model model --run run >> train.jsonl || status=$?
 # 1: the breaker tripped, put windows into quarantine, and training went on. 3: these shards were learned already.
-case $status in 0 | 1 | 3) ;; *) exit "$status" ;; esac
+case $status in
+    0 | 1 | 3) ;;
+    # Shards that the run refuses (made with other settings, say) are made anew by the next call; others come out equal.
+    *) rm -f "$turn/4-sharded"; exit "$status" ;;
+esac
 
 # The gate: what is promoted must not predict the held-out records worse than what is live now.
 verdict=promote

@@ -51,6 +51,11 @@ def test_a_failure_ends_with_a_summary_too_when_asked(clet, stream):
     assert json.loads(done.stderr.splitlines()[-1])["rejected"] == {"bad": 1}
 
 
+def test_a_wrong_command_line_is_an_object_too_when_asked(clet):
+    lines = [json.loads(line) for line in clet("dedup", "--json", "--nosuch").stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["error", "summary"]
+
+
 def test_quiet_leaves_errors_only(clet, stream):
     assert clet("dedup", "-q", input=stream).stderr == b""
     assert clet("dedup", "-q", input=b"nonsense\n").stderr.count(b"\n") == 1

@@ -95,3 +95,25 @@ def test_two_turns_at_once_are_told_to_try_later(home):
     finally:
         holder.stdin.close()
         holder.wait()
+
+
+@pytest.mark.parametrize("body", [None, "# nothing yet\n"])
+def test_no_source_is_a_wrong_configuration_not_a_quiet_night(home, body):
+    (home / "sources").unlink()
+    if body:
+        (home / "sources").write_text(body)
+    done = turn(home)
+    assert done.returncode == 78
+    assert "sources" in done.stderr
+
+
+def test_shards_that_the_run_refuses_are_made_anew(home):
+    assert turn(home).returncode == 0
+    shutil.move(home / "later.txt", home / "docs" / "report-11.txt")
+    settings = (home / "clet.toml").read_text()
+    (home / "clet.toml").write_text(settings.replace("64", "32"))
+    assert turn(home).returncode == 65
+    (home / "clet.toml").write_text(settings)
+    mended = turn(home, CLET_MAX_LOSS_RISE="100")
+    assert mended.returncode == 0, mended.stderr
+    assert releases(home) == [1, 2]

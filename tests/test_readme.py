@@ -31,3 +31,7 @@ def test_the_python_example_runs(workshop):
     done = subprocess.run([sys.executable, "-c", code], cwd=workshop, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"5 \d+\n", done.stdout)
+
+
+def test_nothing_is_left_to_fill_in():
+    assert "@@" not in README

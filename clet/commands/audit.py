@@ -17,7 +17,7 @@ def main(
     *,
     tier: Annotated[
         str, typer.Option("--tier", metavar="NAME", help="Of a run: live, realtime, static or a number.")
-    ] = "realtime",
+    ] = "live",
     document: Annotated[
         str | None, typer.Option("--document", metavar="ID", help="Trace this document only.", show_default=False)
     ] = None,
