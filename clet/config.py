@@ -19,17 +19,17 @@ from clet.exits import ConfigError
 MAX_CONFIG_BYTES = 1 << 20
 
 
-def load_toml(path: str | Path) -> dict[str, Any]:
+def load_toml(path: str | Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """A TOML file as a dict. Raises ConfigError with the place of a mistake."""
     import tomllib
 
     try:
         with open(path, "rb") as file:
-            body = file.read(MAX_CONFIG_BYTES + 1)
+            body = file.read(max_bytes + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    if len(body) > MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path}: over 1 MB, not a configuration")
+    if len(body) > max_bytes:
+        raise ConfigError(f"{path}: over {max_bytes >> 20} MB, not a configuration")
     try:
         return tomllib.loads(body.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -23,10 +23,10 @@ from clet.batch import Batch
 from clet.exits import ExitCode, InputError, UsageError
 from clet.log import Counts, log
 from clet.progress import Progress
+from clet.sinks import AppendSink, Sink
 from clet.streams import (
     JSONL_LEVEL,
     RecordWriter,
-    Sink,
     read_batches,
     same_file,
     stdin_is_idle_terminal,
@@ -45,15 +45,17 @@ class Committable(Protocol):
 class Rejects:
     """The `--rejects` file: dropped records and unreadable lines as JSONL, each with `reject: {stage, reason}`.
 
-    Compressed unless the name says `.jsonl`; appears whole at `close`, which `finish` must precede.
+    Compressed unless the name says `.jsonl`; appears whole at `close`, which `finish` must precede. With `append`, for
+    a run that never ends, what there is gets longer at each `sync` instead.
     """
 
-    def __init__(self, target: str | None, stage: str):
+    def __init__(self, target: str | None, stage: str, *, append: bool = False):
         self._stage = stage
-        self._sink = Sink(target) if target else None
+        self._sink: Sink | AppendSink | None = None
+        if target:
+            self._sink = AppendSink(target) if append else Sink(target)
         plain = target is not None and target.endswith((".jsonl", ".json"))
-        compressor = zstandard.ZstdCompressor(level=JSONL_LEVEL, write_checksum=True)
-        self._zstd = None if plain else compressor.compressobj()
+        self._zstd = None if plain else _compressor()
 
     def add_record(self, batch: Batch, row: int, reason: str) -> None:
         """Keep a dropped record."""
@@ -80,8 +82,16 @@ class Rejects:
     def _write(self, line: bytes) -> None:
         self._sink.write(self._zstd.compress(line + b"\n") if self._zstd else line + b"\n")
 
+    def sync(self) -> None:
+        """Make durable what there is, as a zstd frame of its own; for a file that is appended to."""
+        if self._sink and self._zstd:
+            self._sink.write(self._zstd.flush())
+            self._zstd = _compressor()
+        if self._sink:
+            self._sink.sync()
+
     def finish(self) -> None:
-        """Make the file durable; it is still hidden."""
+        """Make the file durable; unless it is appended to, it is still hidden."""
         if self._sink:
             if self._zstd:
                 self._sink.write(self._zstd.flush())
@@ -98,10 +108,15 @@ class Rejects:
             self._sink.abort()
 
 
+def _compressor() -> zstandard.ZstdCompressionObj:
+    return zstandard.ZstdCompressor(level=JSONL_LEVEL, write_checksum=True).compressobj()
+
+
 class Stage:
     """One run of a stage command over streams of records; see the module's head.
 
-    `output=None` is for stages whose product is not a stream of records.
+    `output=None` is for stages whose product is not a stream of records. `endless`: the run has no end to wait for;
+    the output is a stream, the rejects are appended to their file, and `checkpoint` commits on the way.
     """
 
     def __init__(
@@ -114,6 +129,7 @@ class Stage:
         plain: bool = False,
         limit: int | None = None,
         max_errors: int | None = None,
+        endless: bool = False,
     ):
         self.inputs = list(inputs or [])
         for target in (output, rejects):
@@ -125,7 +141,7 @@ class Stage:
         self._limit = limit
         self._max_errors = max_errors
         self._state = state
-        self._rejects = Rejects(rejects, log.command)
+        self._rejects = Rejects(rejects, log.command, append=endless)
         try:
             self._writer = RecordWriter(output, plain=plain) if output else None
         except BaseException:
@@ -200,6 +216,14 @@ class Stage:
                 self._writer.abort()
         if kind is None:
             log.summary(self.counts)
+
+    def checkpoint(self) -> None:
+        """In an endless run: what was written so far is made durable, then the state is committed."""
+        if self._writer:
+            self._writer.sync()
+        self._rejects.sync()
+        if self._state:
+            self._state.commit()
 
     def _finish(self) -> None:
         # Whatever may fail for want of room fails before the first file appears.

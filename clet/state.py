@@ -69,7 +69,21 @@ class State:
         self.generation = 0
         self._lengths: dict[str, int] = {}
         self._pending: dict[str, list[bytes]] = {}
+        self._dropped: set[str] = set()
         self._lock_fd = -1
+
+    @staticmethod
+    def peek(directory: str | Path, command: str) -> State:
+        """The committed state, to read only, also while another process holds it; what it was made for is not checked.
+
+        A journal may be dropped by that process meanwhile: reading it then raises InputError, and the caller peeks
+        again. Raises UsageError where there is no state, InputError where HEAD is damaged.
+        """
+        state = State(Path(directory), command, {})
+        if not (state.directory / HEAD_NAME).exists():
+            raise UsageError(f"{directory}: holds no state of clet {command}")
+        state._load(any_params=True)
+        return state
 
     @staticmethod
     def open(directory: str | Path, command: str, params: Mapping[str, Any] = {}) -> State:
@@ -96,7 +110,7 @@ class State:
             raise
         return state
 
-    def _load(self) -> None:
+    def _load(self, *, any_params: bool = False) -> None:
         path = self.directory / HEAD_NAME
         try:
             with open(path, "rb") as file:
@@ -108,7 +122,7 @@ class State:
         head = parse_head(body, path)
         if head["command"] != self.command:
             raise UsageError(f"{self.directory}: belongs to clet {head['command']}; give another --state")
-        if head["params"] != orjson.loads(orjson.dumps(self.params)):
+        if not any_params and head["params"] != orjson.loads(orjson.dumps(self.params)):
             raise UsageError(
                 f"{self.directory}: made with {_differences(head['params'], self.params)}; "
                 "use the same parameters or another --state"
@@ -141,9 +155,14 @@ class State:
         """Add one frame to a journal; it counts from the next `commit`. The arrays are copied."""
         self._pending.setdefault(name, []).append(pack_frame(Kind.JOURNAL, {}, arrays))
 
+    def drop(self, name: str) -> None:
+        """From the next `commit` a journal no longer counts; its file is deleted after that."""
+        self._pending.pop(name, None)
+        self._dropped.add(name)
+
     def commit(self) -> None:
         """Make values and appended frames durable together. Raises WriteError, after which the old state stands."""
-        lengths = dict(self._lengths)
+        lengths = {name: length for name, length in self._lengths.items() if name not in self._dropped}
         try:
             for name, frames in self._pending.items():
                 path = self.directory / f"{name}.journal"
@@ -173,7 +192,10 @@ class State:
         checked = body + b"\n" + xxhash.xxh3_64_hexdigest(body).encode() + b"\n"
         write_atomically(self.directory / HEAD_NAME, checked, mode=0o600)
         self.generation += 1
-        self._lengths, self._pending = lengths, {}
+        for name in self._dropped:
+            with contextlib.suppress(OSError):  # what stays behind counts for nothing
+                (self.directory / f"{name}.journal").unlink()
+        self._lengths, self._pending, self._dropped = lengths, {}, set()
 
     def close(self) -> None:
         """Release the lock; what was not committed is forgotten."""

@@ -11,7 +11,6 @@ Memory: one batch (at most 4 MB of JSON lines, or the writer's frame) at a time.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import select
@@ -26,9 +25,9 @@ import zstandard
 from clet import codecs
 from clet.batch import Batch, Row, pack_row
 from clet.container import Kind, end_frame, read_frames
-from clet.exits import InputError, UsageError, WriteError
+from clet.exits import InputError, UsageError
 from clet.record import MAX_LINE_BYTES, Record, RecordError, parse_line
-from clet.state import fsync_directory
+from clet.sinks import Sink
 
 BATCH_RECORDS = 1024
 BATCH_BYTES = 4 << 20
@@ -176,83 +175,6 @@ class _Pending:
 # ---- writing
 
 
-# What fsync says of pipes, terminals and devices, which have nothing to sync.
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
-
-
-class Sink:
-    """A binary output that appears whole (a named file) or is flushed as it goes (stdout, a FIFO, a device).
-
-    A name that is a link stays one; what it leads to is replaced.
-    """
-
-    def __init__(self, target: str):
-        self._name = "stdout" if target == "-" else target
-        self._path = Path(os.path.realpath(target))
-        self.is_file = target != "-" and (os.path.isfile(self._path) or not os.path.exists(self._path))
-        self._closed = False
-        try:
-            if self.is_file:
-                self._tmp = self._path.with_name(f"{self._path.name}.tmp-{os.getpid()}")
-                self._file: BinaryIO = open(self._tmp, "wb")  # noqa: SIM115 - lives until close or abort
-            elif target == "-":
-                self._file = io.FileIO(1, "wb", closefd=False)
-            else:
-                self._file = io.FileIO(target, "wb")
-        except OSError as error:
-            raise WriteError(f"{self._name}: {error.strerror}") from None
-
-    def write(self, data: bytes) -> None:
-        """Write all of `data`. Raises WriteError; BrokenPipeError passes, it has a status of its own."""
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise WriteError(f"{self._name}: {error.strerror}") from None
-
-    def sync(self) -> None:
-        """Make everything durable; a named file is still hidden. Raises WriteError."""
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            if self.is_file or error.errno not in _NO_SYNC:
-                raise WriteError(f"{self._name}: {error.strerror}") from None
-
-    def close(self) -> None:
-        """Make everything durable and visible. Raises WriteError."""
-        if self._closed:
-            return
-        self.sync()
-        self._closed = True
-        try:
-            self._file.close()
-            if self.is_file:
-                os.replace(self._tmp, self._path)
-                fsync_directory(self._path.parent)
-        except OSError as error:
-            self._discard()
-            raise WriteError(f"{self._name}: {error.strerror}") from None
-
-    def abort(self) -> None:
-        """Forget what was written to a named file; never fails."""
-        if not self._closed:
-            self._closed = True
-            self._discard()
-
-    def _discard(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
-        if self.is_file:
-            with contextlib.suppress(OSError):
-                self._tmp.unlink()
-
-
 class RecordWriter:
     """Writes batches to a file or stdout in the encoding that fits (see the module's head).
 
@@ -316,6 +238,10 @@ class RecordWriter:
     def _write_frame(self, batch: Batch) -> None:
         self._sink.write(batch.to_frame())
         self._frames += 1
+
+    def sync(self) -> None:
+        """Make durable what was written to a stream so far."""
+        self._sink.sync()
 
     def finish(self) -> None:
         """End the stream and make it durable; nothing can be added. A named file is still hidden."""

@@ -13,8 +13,9 @@ import zstandard
 from clet import codecs
 from clet.batch import Batch
 from clet.exits import InputError, UsageError, WriteError
+from clet.sinks import Sink
 from clet.stage import Stage
-from clet.streams import InputFile, RecordWriter, Sink, read_batches, read_records, split_lines
+from clet.streams import InputFile, RecordWriter, read_batches, read_records, split_lines
 
 
 @pytest.fixture

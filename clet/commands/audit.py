@@ -44,7 +44,7 @@ def main(
         return _verify(provenance, run, release)
     import orjson
 
-    from clet.streams import Sink
+    from clet.sinks import Sink
 
     sink, counts = Sink("-"), Counts(extra={"release": release.number})
     for found in provenance.documents_behind(run, release):

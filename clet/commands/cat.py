@@ -28,7 +28,8 @@ def main(inputs: Inputs = None, *, limit: Limit = None, headers: Headers = False
     records are reported and passed over.
     """
     from clet.inspect import lines_of
-    from clet.streams import Sink, stdin_is_idle_terminal
+    from clet.sinks import Sink
+    from clet.streams import stdin_is_idle_terminal
 
     if stdin_is_idle_terminal(inputs or []):
         raise UsageError("no input: name a file, or pipe a stream in; see clet cat --help")

@@ -38,7 +38,8 @@ def perplexity(
     import orjson
 
     from clet.release import find_model
-    from clet.streams import Sink, stdin_is_idle_terminal
+    from clet.sinks import Sink
+    from clet.streams import stdin_is_idle_terminal
 
     if stdin_is_idle_terminal(files or []):
         raise UsageError("no input: name a file, or pipe records in; see clet eval perplexity --help")

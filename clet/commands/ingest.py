@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,25 +16,57 @@ from clet.commands.flags import Follow, Jobs, Limit, MaxErrors, Output, Plain, R
 from clet.exits import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from clet.sources.adapter import Report
+    from clet.sources.adapter import Options
+    from clet.sources.report import Report
+    from clet.sources.table import Source
     from clet.stage import Stage
 
-Sources = Annotated[
+Operands = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SOURCE",
-        help="feed:URL|FILE, git:URL|PATH, file:PATH, jsonl:PATH, or - for JSONL on stdin; a PATH may be a folder or a "
-        "glob, and - after the colon is stdin.",
+        help="feed:, arxiv:, edgar:, git:, warc: with a URL or a path; file:, jsonl:, parquet: with a path; or - for "
+        "JSONL on stdin. A path may be a folder or a glob, and - after the colon is stdin.",
         show_default=False,
     ),
 ]
+SourcesFile = Annotated[
+    str | None,
+    typer.Option("--sources", metavar="FILE.toml", help="Read the sources that FILE lists; see clet-sources(7)."),
+]
+Status = Annotated[bool, typer.Option("--status", help="Show how each source of --state stands; read nothing.")]
 Since = Annotated[
     str | None,
     typer.Option("--since", metavar="T", help="Leave out what was published before T (a date or RFC 3339 time)."),
 ]
 Interval = Annotated[
-    float, typer.Option("--interval", min=0.1, metavar="S", help="With --follow: seconds between two rounds.")
+    float,
+    typer.Option("--interval", min=0.1, metavar="S", help="With --follow: seconds between two readings of a source."),
 ]
+FullText = Annotated[bool, typer.Option("--full-text", help="feed: take the text of the page behind each entry.")]
+Extract = Annotated[
+    str,
+    typer.Option("--extract", metavar="HOW", help="Main text of a page: fast, or precise (trafilatura, an extra)."),
+]
+Scrub = Annotated[
+    str | None,
+    typer.Option("--scrub", metavar="KINDS", help="Mask what is found of pii, secrets, or pii,secrets; counted."),
+]
+Forms = Annotated[
+    str | None,
+    typer.Option("--forms", metavar="TYPES", help="edgar: the form types wanted, as 10-K,8-K; * for all."),
+]
+Archive = Annotated[
+    str | None, typer.Option("--archive", metavar="DIR", help="Keep what was fetched in DIR, as WARC with an index.")
+]
+Connections = Annotated[
+    int, typer.Option("--connections", min=1, max=256, metavar="N", help="Sources read at once; one a host.")
+]
+Delay = Annotated[
+    float | None,
+    typer.Option("--delay", min=0.0, metavar="S", help="Seconds between two requests to a host. [default: its due]"),
+]
+IgnoreRobots = Annotated[bool, typer.Option("--ignore-robots", help="Fetch what robots.txt disallows, too.")]
 AllowPrivate = Annotated[bool, typer.Option("--allow-private", help="Fetch from loopback and private addresses, too.")]
 UserAgent = Annotated[
     str | None,
@@ -45,68 +78,116 @@ Now = Annotated[
 
 
 def main(
-    sources: Sources = None,
+    operands: Operands = None,
     *,
+    sources: SourcesFile = None,
     output: Output = "-",
     tokenizer: TokenizerPath = None,
     state: StateDir = None,
+    status: Status = False,
     since: Since = None,
     follow: Follow = False,
     interval: Interval = 300.0,
+    full_text: FullText = False,
+    extract: Extract = "fast",
+    scrub: Scrub = None,
+    forms: Forms = None,
+    archive: Archive = None,
     rejects: Rejects = None,
     jobs: Jobs = 1,
+    connections: Connections = 16,
     limit: Limit = None,
     max_errors: MaxErrors = None,
     plain: Plain = False,
+    delay: Delay = None,
+    ignore_robots: IgnoreRobots = False,
     allow_private: AllowPrivate = False,
     user_agent: UserAgent = None,
     now: Now = None,
 ) -> int:
-    """Read documents from feeds, repositories, files and JSONL; write records, tokenised if --tokenizer is given.
+    """Read documents from feeds, preprint servers, filings, repositories, web archives and files; write records.
 
-    With --state each source is remembered: only what is new or edited since the last run comes out.
+    Tokenised if --tokenizer is given. With --state each source is remembered: only what is new or edited comes out.
     """
     from clet.sources.intake import Intake
+    from clet.sources.ledger import Ledger
     from clet.sources.surroundings import Surroundings
-    from clet.sources.table import parse_sources
     from clet.sources.tokenise import Tokeniser
     from clet.stage import Stage
     from clet.state import State
-    from clet.streams import stdin_is_idle_terminal
     from clet.tokens import Tokenizer, set_jobs
 
-    if stdin_is_idle_terminal(sources or []):
-        raise UsageError("no source: name one, or pipe JSONL in; see clet ingest --help")
-    named = parse_sources(sources or [])
+    fixed, start = _time(now, "--now"), _time(since, "--since")
+    if status:
+        return _show_status(state, plain, fixed or datetime.now(UTC))
+    named = _sources(operands, sources, _options(full_text, extract, scrub, forms, delay, ignore_robots))
     if follow and output != "-":
         raise UsageError("--follow never ends, so -o FILE would never appear; pipe it on, or run it from a timer")
-    if follow and len(named) > 1 and any(source.is_stdin for source in named):
-        raise UsageError("--follow waits for stdin alone; give the other sources a process of their own")
-    start, fixed = _time(since, "--since"), _time(now, "--now")
     set_jobs(jobs)
     engine = Tokenizer.load(tokenizer) if tokenizer else None
     surroundings = Surroundings(
         clock=lambda: fixed or datetime.now(UTC),
         cache=_cache_folder(state),
         user_agent=user_agent or f"clet/{__version__}",
+        connections=connections,
         allow_private=allow_private,
         follow=follow,
+        archive_folder=Path(archive) if archive else None,
     )
     params = {"tokenizer": engine.fingerprint if engine else None}
     with State.open(state, "ingest", params) if state else contextlib.nullcontext() as kept:
-        with Stage([], output, rejects=rejects, state=kept, plain=plain, max_errors=max_errors) as stage:
-            cursors = kept.values.setdefault("sources", {}) if kept else {}
-            intake = Intake(stage, Tokeniser(engine), cursors, surroundings, since=start, limit=limit)
-            if follow:
-                intake.follow(named, interval, kept.commit if kept else lambda: None)
-            else:
-                intake.round(named)
+        ledger = Ledger(kept, surroundings.sync)
+        with Stage(
+            [], output, rejects=rejects, state=ledger, plain=plain, max_errors=max_errors, endless=follow
+        ) as stage:
+            intake = Intake(
+                stage, Tokeniser(engine), ledger, surroundings, since=start, limit=limit, interval_s=interval
+            )
+            intake.follow(named) if follow else intake.round(named)
             _summarise(stage, intake.report)
+        surroundings.close()
     return _status(stage, intake.report)
 
 
+def _sources(operands: list[str] | None, catalog: str | None, options: Options) -> list[Source]:
+    from clet.sources.catalog import read_catalog
+    from clet.sources.table import parse_sources
+    from clet.streams import stdin_is_idle_terminal
+
+    if not catalog and stdin_is_idle_terminal(operands or []):
+        raise UsageError("no source: name one, or pipe JSONL in; see clet ingest --help")
+    listed = read_catalog(catalog, options) if catalog else []
+    known = {source.key for source in listed}
+    named = parse_sources(operands or ([] if catalog else ["-"]), options)
+    return listed + [source for source in named if source.key not in known]
+
+
+def _options(
+    full_text: bool, extract: str, scrub: str | None, forms: str | None, delay: float | None, ignore_robots: bool
+) -> Options:
+    from clet.sources.adapter import Options
+    from clet.sources.catalog import extractor, scrubs
+
+    try:
+        how = extractor(extract)
+    except ValueError as error:
+        raise UsageError(f"--extract {extract}: {error}") from None
+    try:
+        masked = scrubs(scrub or "")
+    except ValueError as error:
+        raise UsageError(f"--scrub {scrub}: {error}") from None
+    return Options(
+        full_text=full_text,
+        extract=how,
+        scrub=masked,
+        forms=tuple(form.strip() for form in (forms or "").split(",") if form.strip()),
+        delay_s=delay,
+        robots=not ignore_robots,
+    )
+
+
 def _cache_folder(state: str | None) -> Path:
-    """Where clones live: with the state, else with the user's cache."""
+    """Where clones and downloads live: with the state, else with the user's cache."""
     if state:
         return Path(state) / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "clet" / "ingest"
@@ -123,7 +204,35 @@ def _time(text: str | None, flag: str) -> datetime | None:
         raise UsageError(f"{flag} {text}: not a date; write 2026-01-31 or 2026-01-31T08:00:00Z") from None
 
 
+def _show_status(state: str | None, plain: bool, now: datetime) -> ExitCode:
+    """A table on a terminal, JSON lines elsewhere."""
+    import orjson
+
+    from clet.sinks import Sink
+    from clet.sources.status import COLUMNS, read_status
+    from clet.sources.text.decode import one_line
+
+    if state is None:
+        raise UsageError("--status needs --state DIR")
+    rows = read_status(state, now)
+    if sys.stdout.isatty() and not plain:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*COLUMNS, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*("" if row[name] is None else one_line(str(row[name])) or "" for name in COLUMNS))
+        Console().print(table)
+    else:
+        sink = Sink("-")
+        for row in rows:
+            sink.write(orjson.dumps(row) + b"\n")
+        sink.close()
+    return ExitCode.OK if rows else ExitCode.NOTHING_TO_DO
+
+
 def _summarise(stage: Stage, report: Report) -> None:
+    stage.counts.extra |= {what: number for what, number in sorted(report.totals.items()) if what != "documents"}
     if report.failures:
         stage.counts.extra["failed"] = report.failures
     stage.counts.extra["sources"] = {name: dict(counts) for name, counts in report.sources.items()}

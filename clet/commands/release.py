@@ -83,7 +83,7 @@ def _moved(run: str, tier: str, before: int | None, number: int) -> None:
 def _write(rows: list[dict[str, Any]]) -> None:
     import orjson
 
-    from clet.streams import Sink
+    from clet.sinks import Sink
 
     sink = Sink("-")
     sink.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))

@@ -105,7 +105,7 @@ def main(
     """
     share_cores()
 
-    from clet.streams import Sink
+    from clet.sinks import Sink
     from clet.train.session import Order, learn
 
     given = {

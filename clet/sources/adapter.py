@@ -1,32 +1,29 @@
 """What an adapter is given and what it gives back.
 
-An adapter is a module with one generator, `read(locator, context)`, that yields documents (dicts made by
-`clet.record.make_record`). `table.py` names it. The rules that make every adapter safe to kill:
+An adapter is a module with one generator, `read(locator, context)`, that yields documents made by `context.document`.
+`table.py` names it; clet-sources(7) shows how to add one. Each source is read in a thread of its own. The rules that
+make every adapter safe to kill:
 
 - The cursor may say "seen" of a document at the moment it is yielded, never before. What stands for many documents
-  (an ETag, a commit) is set after the last of them was yielded.
-- A source that cannot be read raises SourceFailed; a part of it that cannot (one feed of a list) is read inside
-  `context.part`, which reports the failure and lets the next part go on.
-- Before it waits for input it calls `context.idle()`, so that what was handed over is passed on meanwhile. That call
-  may raise anything an output can raise, so it never stands inside a `try` for the input's own errors.
+  (an ETag, a commit, a resumption token) is set after the last of them was yielded.
+- Whatever waits for the world calls `context.idle()` first (`fetch`, `download` and `sleep` do), so that what was
+  yielded is passed on meanwhile. It raises Interrupted when the intake is to end: never catch that.
+- A source that cannot be read raises SourceFailed. One bad piece of it is told to `context.bad` and passed over.
+- A source that only lists others (an OPML file, a folder) names them to `context.include`; each is then read, and
+  remembered, as a source of its own, so that one which fails stops none of the others.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from clet.log import log
-from clet.record import Record
+from clet.record import Record, make_record, record_id
 from clet.sources.interruption import Interruption
-
-if TYPE_CHECKING:
-    from clet.sources.fetch import Page
+from clet.sources.web.page import Download, Manners, Page
 
 Document = Record
 
@@ -35,11 +32,15 @@ MAX_TEXT_BYTES = 8 << 20  # a document; with its ids in base64 it stays below th
 
 
 class SourceFailed(Exception):
-    """A source, or a part of one, cannot be read now; the text is the reason. `unreachable`: it did not answer."""
+    """A source cannot be read now; the text is the reason. `unreachable`: it did not answer.
 
-    def __init__(self, reason: str, *, unreachable: bool = False):
+    `retry_s`: the source itself asked to be left alone for so many seconds.
+    """
+
+    def __init__(self, reason: str, *, unreachable: bool = False, retry_s: float | None = None):
         super().__init__(reason)
         self.unreachable = unreachable
+        self.retry_s = retry_s
 
 
 class Adapter(Protocol):
@@ -49,32 +50,56 @@ class Adapter(Protocol):
         """Documents of the source that the cursor has not seen, in the source's own order."""
 
 
-@dataclass
-class Report:
-    """What went well and what did not, by source. `bad` and `bad_line` are those of the command's stage."""
+class Outlet(Protocol):
+    """Where the context's words go: `reading.py` for a thread of the intake, a list in tests."""
 
-    bad: Callable[[str], None]
-    bad_line: Callable[[str, str, bytes], None]
-    sources: dict[str, Counter[str]] = field(default_factory=dict)
-    current: str = ""
-    failures: int = 0
-    unreachable: int = 0
+    def count(self, what: str, number: int) -> None:
+        """Add to a count of this source."""
 
-    def begin(self, name: str) -> None:
-        """What follows belongs to the source `name`."""
-        self.current = name
-        self.sources.setdefault(name, Counter())
+    def bad(self, message: str) -> None:
+        """Report one bad piece of the source."""
 
-    def count(self, what: str, number: int = 1) -> None:
-        """Add to a count of the current source: documents, or what was passed over and why."""
-        self.sources[self.current][what] += number
+    def bad_line(self, place: str, reason: str, line: bytes) -> None:
+        """Report a line that is no document, and keep it in the rejects."""
 
-    def failed(self, error: SourceFailed) -> None:
-        """Report the current source as failed."""
-        self.failures += 1
-        self.unreachable += error.unreachable
-        self.count("failed")
-        log.error(f"{self.current}: {error}", source=self.current)
+    def include(self, locator: str) -> None:
+        """A further source that this one lists."""
+
+    def idle(self) -> None:
+        """Pass on what was yielded so far."""
+
+
+class Web(Protocol):
+    """The way to the network: `web/fetch.py`. Both raise SourceFailed, and None says that nothing changed."""
+
+    def get(self, url: str, validators: dict[str, str], manners: Manners = ...) -> Page | None:
+        """The page at a URL."""
+
+    def download(self, url: str, folder: Path, validators: dict[str, str], manners: Manners = ...) -> Download | None:
+        """The body at a URL, as a file in `folder`."""
+
+
+class Scrubber(Protocol):
+    """`text/scrub.py`."""
+
+    def scrub(self, text: str, kinds: frozenset[str]) -> tuple[str, dict[str, int]]:
+        """(the text with what identifies people or opens doors masked, how many of each kind)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may set for a source, by flag or in the sources file (clet-sources(7))."""
+
+    label: str | None = None  # its name in the sources file
+    trust: float | None = None  # prior belief in it, 0 to 1
+    license: str | None = None  # where the documents do not say
+    tags: tuple[str, ...] = ()
+    full_text: bool = False  # feed: fetch the page behind each entry
+    extract: str = "fast"  # main text of a page: fast or precise
+    scrub: frozenset[str] = frozenset()  # what is masked: "pii", "secrets"
+    forms: tuple[str, ...] = ()  # edgar: the form types wanted; empty: the adapter's own choice
+    delay_s: float | None = None  # between two requests to one host; None: as the adapter asks
+    robots: bool = True  # obey robots.txt where the adapter would
 
 
 @dataclass
@@ -82,30 +107,137 @@ class Context:
     """All that an adapter may use besides its locator.
 
     `cursor` holds JSON values, belongs to this source, and is kept only after the documents were flushed. `now` is the
-    time of this round. `fetch(url, validators)` is the one way to the network: a Page, or None where nothing changed.
-    `cache` is a folder for what can be fetched again; adapters create it when they need it.
+    time of this round. `cache` is a folder for what can be fetched again; adapters create it when they need it.
     """
 
+    adapter: str
     name: str
     cursor: dict[str, Any]
     now: datetime
-    report: Report
-    fetch: Callable[[str, dict[str, str]], Page | None]
+    outlet: Outlet
+    web: Web
+    scrubber: Scrubber
     cache: Path
+    options: Options = Options()
     allow_private: bool = False
     follow: bool = False
-    idle: Callable[[], None] = lambda: None
     interruption: Interruption = field(default_factory=Interruption)
 
-    @contextmanager
-    def part(self, target: str, adapter: str) -> Iterator[Context]:
-        """A context of its own for one part of the source; SourceFailed inside is reported and goes no further."""
-        name = f"{adapter}:{target}"
-        before = self.report.current
-        self.report.begin(name)
-        try:
-            yield replace(self, name=name, cursor=self.cursor.setdefault(target, {}))
-        except SourceFailed as error:
-            self.report.failed(error)
-        finally:
-            self.report.begin(before)
+    # ---- what it says
+
+    def document(
+        self,
+        *,
+        origin: str,
+        text: str,
+        url: str | None = None,
+        title: str | None = None,
+        lang: str | None = None,
+        published: datetime | None = None,
+        raw: str | None = None,
+        license: str | None = None,
+        meta: dict[str, Any] | None = None,
+        scrub: frozenset[str] = frozenset(),
+    ) -> Document:
+        """A record of this source, scrubbed as the options say (and as `scrub` adds), with its id.
+
+        `raw` is the SHA-256 of the bytes that the text was taken from. What a person said of the source (name, trust,
+        tags) and what was masked goes into the field `ingest`.
+        """
+        kinds = self.options.scrub | scrub
+        masked: dict[str, int] = {}
+        if kinds:
+            text, masked = self.scrubber.scrub(text, kinds)
+            if title:
+                title, more = self.scrubber.scrub(title, kinds)
+                masked = {kind: masked.get(kind, 0) + more.get(kind, 0) for kind in masked | more}
+        record = make_record(
+            source=self.adapter,
+            origin=origin,
+            text=text,
+            fetched=self.now,
+            url=url,
+            title=title,
+            lang=lang,
+            published=published,
+            raw=raw,
+            license=license or self.options.license,
+            meta=meta,
+        )
+        return self.annotate(record, masked)
+
+    def annotate(self, record: Document, masked: dict[str, int]) -> Document:
+        """The record with the field `ingest`, where there is anything to say; what it held before is not believed."""
+        for kind, number in masked.items():
+            self.count(f"masked-{kind}", number)
+        options = self.options
+        said = {"name": options.label, "trust": options.trust, "tags": list(options.tags), "masked": masked}
+        said = {name: value for name, value in said.items() if value not in (None, [], {})}
+        record.pop("ingest", None)
+        if said:
+            text = record.pop("text")
+            record = record | {"ingest": said, "text": text}
+        return record
+
+    def deletion(
+        self, *, origin: str, deletes: str | None, url: str | None = None, meta: dict[str, Any] | None = None
+    ) -> Document:
+        """What to yield where the source says that a document is gone. `deletes` is the id of its record, if known.
+
+        It goes to the rejects with the reason "deleted", never into training.
+        """
+        record = make_record(
+            source=self.adapter,
+            origin=origin,
+            text="",
+            fetched=self.now,
+            url=url,
+            meta={**(meta or {}), "deleted": True},
+        )
+        return record | {"id": deletes or record_id("")}
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Add to a count of this source: what was passed over, and why."""
+        self.outlet.count(what, number)
+
+    def bad(self, message: str) -> None:
+        """Report one bad piece of the source; the command ends with status 1."""
+        self.outlet.bad(message)
+
+    def bad_line(self, place: str, reason: str, line: bytes) -> None:
+        """Report a line that is no document; it is kept in the rejects."""
+        self.outlet.bad_line(place, reason, line)
+
+    def include(self, locator: str) -> None:
+        """Name a further source for this adapter. It is read after this one, with a cursor of its own."""
+        self.outlet.include(locator)
+
+    # ---- how it waits
+
+    def idle(self) -> None:
+        """Pass on what was yielded; call it before waiting. Raises Interrupted when the intake is to end."""
+        self.outlet.idle()
+        self.interruption.check()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. Raises Interrupted when the intake is to end."""
+        self.outlet.idle()
+        self.interruption.sleep(seconds)
+
+    def fetch(self, url: str, validators: dict[str, str] | None = None, manners: Manners = Manners()) -> Page | None:
+        """The page at a URL, or None where `validators` (those of an earlier Page) say that nothing changed."""
+        self.idle()
+        return self.web.get(url, validators or {}, self._manners(manners))
+
+    def download(
+        self, url: str, validators: dict[str, str] | None = None, manners: Manners = Manners()
+    ) -> Download | None:
+        """The same for what is too large for memory, as a file in the cache."""
+        self.idle()
+        return self.web.download(url, self.cache / "downloads", validators or {}, self._manners(manners))
+
+    def _manners(self, manners: Manners) -> Manners:
+        if self.options.delay_s is not None:
+            rate = 1 / self.options.delay_s if self.options.delay_s > 0 else float("inf")
+            manners = replace(manners, rate=rate)
+        return manners if self.options.robots else replace(manners, robots=False)

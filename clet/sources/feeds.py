@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from clet.record import make_record, raw_hash
 from clet.sources.adapter import MAX_FILE_BYTES, Context, Document, SourceFailed
 from clet.sources.feed_parse import Entry, Feed, parse_feed
-from clet.sources.language import detect_language
+from clet.sources.text.language import detect_language
 from clet.sources.paths import expand, file_signature, inflate, read_bounded, read_file, shown
 from clet.sources.table import is_url, without_credentials
 from clet.streams import InputFile

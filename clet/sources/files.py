@@ -14,9 +14,9 @@ from typing import Any
 
 from clet.record import make_record, raw_hash
 from clet.sources.adapter import MAX_FILE_BYTES, Context, Document, SourceFailed
-from clet.sources.decode import NotText, decode_text, one_line
-from clet.sources.extract import looks_like_html, page_language, page_text, page_title
-from clet.sources.language import detect_language
+from clet.sources.text.decode import NotText, decode_text, one_line
+from clet.sources.text.extract import looks_like_html, page_language, page_text, page_title
+from clet.sources.text.language import detect_language
 from clet.sources.paths import Found, expand, file_signature, file_url, inflate, read_bounded, read_file
 from clet.sources.selection import MAX_SOURCE_BYTES, skip_content, skip_name
 from clet.streams import InputFile

@@ -1,244 +1,239 @@
-"""The git program as a reader of objects: plumbing only, streamed, with nothing that a repository can make it run.
+"""The git program as a child process: watched, bounded in memory and words, ended with its process group.
 
-A repository's own configuration is a stranger's: hooks, the fsmonitor, signature programs and external transports are
-switched off on every call, prompts are refused, and no variable of a surrounding git process is inherited. Objects
-come from one `cat-file --batch` child; memory is one blob.
+Output streams; the longest thing held is one path. A child is looked at every POLL_S seconds, so that a fetch of an
+hour ends when the intake does.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import re
+import resource
+import selectors
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO
 
 from clet.sources.adapter import SourceFailed
-from clet.sources.interruption import Interruption
+from clet.sources.git_environment import Repository, Settings
+from clet.sources.interruption import Interrupted, Interruption
+from clet.sources.text.decode import one_line
 
+POLL_S = 0.2  # how soon a child is ended when the intake is
+GRACE_S = 2.0  # for a child to remove its lock files
 READ_BYTES = 1 << 16
-FETCH_TIMEOUT_S = 3600
+MAX_FIELD_BYTES = 1 << 20  # of one path in a tree
+MAX_ANSWER_BYTES = 1 << 20  # of a short call
+MAX_CHILD_BYTES = 4 << 30  # of memory: a small object may be a delta of one that is not
+ERROR_BYTES = 4096
 ERROR_CHARS = 300
+MIN_VERSION = (2, 31)  # GIT_CONFIG_COUNT, --path-format
 
-_SAFE = [
-    "core.fsmonitor=false",
-    "core.hooksPath=/dev/null",
-    "core.pager=cat",
-    "log.showSignature=false",
-    "diff.external=",
-    "gc.auto=0",
-    "maintenance.auto=false",
-    "safe.directory=*",
-]
-_OBJECT = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+_children: set[subprocess.Popen[bytes]] = set()
+_lock = threading.Lock()
 
 
-def git_environment(directory: Path, transport: str = "none") -> dict[str, str]:
-    """The environment of every git child: it finds the repository in `directory` only, and speaks one transport.
-
-    GIT_ALLOW_PROTOCOL outranks every `protocol.*` setting, so a partial clone cannot make a read run `ext::` either;
-    GIT_SSH_COMMAND likewise outranks `core.sshCommand`.
-    """
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith("GIT_") or name == "GIT_SSH_COMMAND"
-    }
-    kept.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=15")
-    return kept | {
-        "GIT_ALLOW_PROTOCOL": transport,
-        "GIT_CEILING_DIRECTORIES": str(directory.parent),
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ASKPASS": "true",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "LC_ALL": "C",
-    }
-
-
-def command(directory: Path, arguments: Sequence[str], settings: Sequence[str] = ()) -> list[str]:
-    """The command line of a git call in a repository."""
-    program = shutil.which("git")
-    if program is None:
+@functools.cache
+def program() -> str:
+    """Path of the git program. Raises SourceFailed where it is missing or too old."""
+    found = shutil.which("git")
+    if found is None:
         raise SourceFailed("no git program; install git")
-    options = [word for setting in [*_SAFE, *settings] for word in ("-c", setting)]
-    return [program, "--no-pager", *options, "-C", str(directory), *arguments]
+    try:
+        shown = subprocess.run([found, "--version"], capture_output=True, timeout=60).stdout.decode("ascii", "replace")
+    except (OSError, subprocess.TimeoutExpired):
+        shown = ""
+    match = re.search(r"(\d+)\.(\d+)", shown)
+    if match is None or (int(match[1]), int(match[2])) < MIN_VERSION:
+        raise SourceFailed(f"{one_line(shown) or found}: git 2.31 or later is needed")
+    return found
+
+
+def start(
+    repository: Repository,
+    arguments: Sequence[str],
+    *,
+    transport: str = "none",
+    settings: Settings = (),
+    stdin: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+    environment: dict[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """A git child in a process group of its own; end it with `end`. Raises SourceFailed."""
+    try:
+        child = subprocess.Popen(
+            [program(), "--no-pager", *arguments],
+            cwd=repository.path,
+            env=repository.environment(transport, settings) | (environment or {}),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SourceFailed(f"git: {error.strerror}") from None
+    with _lock:
+        _children.add(child)
+    if hasattr(resource, "prlimit"):
+        with contextlib.suppress(OSError, ValueError):
+            resource.prlimit(child.pid, resource.RLIMIT_DATA, (MAX_CHILD_BYTES, MAX_CHILD_BYTES))
+    return child
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Stop a child and what it started, whatever state it is in, and close its pipes."""
+    if child.poll() is None:
+        _signal(child, signal.SIGTERM)
+        try:
+            child.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            _signal(child, signal.SIGKILL)
+            child.wait()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    with _lock:
+        _children.discard(child)
+
+
+def _signal(child: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, number)
+
+
+@atexit.register
+def _end_children() -> None:
+    """A clone in progress does not outlive the command: it is in no terminal's process group."""
+    with _lock:
+        for child in _children:
+            if child.poll() is None:
+                _signal(child, signal.SIGTERM)
+
+
+def chunks(
+    repository: Repository,
+    *arguments: str,
+    interruption: Interruption,
+    transport: str = "none",
+    settings: Settings = (),
+    environment: dict[str, str] | None = None,
+    deadline: float = float("inf"),
+    watch: Callable[[], None] | None = None,
+) -> Iterator[bytes]:
+    """What a git call writes, as it comes. `deadline` is of the monotonic clock; `watch` is called now and then.
+
+    Raises SourceFailed with git's last word where it fails, Interrupted when the intake is to end.
+    """
+    child = start(
+        repository,
+        arguments,
+        transport=transport,
+        settings=settings,
+        stderr=subprocess.PIPE,
+        environment=environment,
+    )
+    errors = b""
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            selector.register(child.stderr, selectors.EVENT_READ)
+            # What a child leaves running (an ssh master) may hold stderr open.
+            while child.stdout in _files(selector) or (_files(selector) and child.poll() is None):
+                for key, _ in selector.select(POLL_S):
+                    piece = os.read(key.fd, READ_BYTES)
+                    if not piece:
+                        selector.unregister(key.fileobj)
+                    elif key.fileobj is child.stderr:
+                        errors = (errors + piece)[-ERROR_BYTES:]
+                    else:
+                        yield piece
+                _check(arguments, interruption, deadline, watch)
+        while child.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(POLL_S)
+            _check(arguments, interruption, deadline, watch)
+    finally:
+        end(child)
+    if child.returncode:
+        raise SourceFailed(f"git {arguments[0]}: {_last_word(errors, child.returncode)}", unreachable=True)
+
+
+def _files(selector: selectors.BaseSelector) -> list[IO[bytes]]:
+    return [key.fileobj for key in selector.get_map().values()]
+
+
+def _check(
+    arguments: Sequence[str], interruption: Interruption, deadline: float, watch: Callable[[], None] | None
+) -> None:
+    if interruption.stop.is_set():
+        raise Interrupted
+    if time.monotonic() > deadline:
+        raise SourceFailed(f"git {arguments[0]} took too long", unreachable=True)
+    if watch is not None:
+        watch()
+
+
+def _last_word(errors: bytes, status: int) -> str:
+    lines = [line for line in errors.decode("utf-8", "replace").splitlines() if line.strip()]
+    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    return one_line((fatal or lines or [f"ended with status {status}"])[0], ERROR_CHARS) or f"status {status}"
 
 
 def run(
-    directory: Path,
+    repository: Repository,
     *arguments: str,
-    settings: Sequence[str] = (),
+    interruption: Interruption,
     transport: str = "none",
-    timeout_s: float = 60,
-    interruption: Interruption | None = None,
-    check: bool = True,
-) -> str | None:
-    """Standard output of a short call as text; None where it failed and `check` is false. Raises SourceFailed."""
-    waiting = interruption.waiting() if interruption else contextlib.nullcontext()
-    line = command(directory, arguments, settings)
-    try:
-        with waiting:
-            done = subprocess.run(
-                line,
-                env=git_environment(directory, transport),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout_s,
-            )
-    except subprocess.TimeoutExpired:
-        raise SourceFailed(f"git {arguments[0]} took over {timeout_s:g} s", unreachable=True) from None
-    except OSError as error:
-        raise SourceFailed(f"git: {error.strerror}") from None
-    if done.returncode == 0:
-        return done.stdout.decode("utf-8", "backslashreplace").strip()
-    if not check:
-        return None
-    raise SourceFailed(f"git {arguments[0]}: {_last_line(done.stderr)}", unreachable=True)
-
-
-def _last_line(errors: bytes) -> str:
-    lines = [line for line in errors.decode("utf-8", "replace").splitlines() if line.strip()]
-    fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    return (fatal or lines or ["failed without a word"])[0][:ERROR_CHARS]
-
-
-def fields(directory: Path, *arguments: str) -> Iterator[bytes]:
-    """The NUL-terminated fields that a git call writes, as they come. Raises SourceFailed where it fails at the end."""
-    child = subprocess.Popen(
-        command(directory, arguments),
-        env=git_environment(directory),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+    settings: Settings = (),
+    environment: dict[str, str] | None = None,
+    timeout_s: float = 60.0,
+    watch: Callable[[], None] | None = None,
+) -> str:
+    """What a short call writes, as text without white space at the ends. Raises as `chunks` does."""
+    answer = b""
+    flow = chunks(
+        repository,
+        *arguments,
+        interruption=interruption,
+        transport=transport,
+        settings=settings,
+        environment=environment,
+        deadline=time.monotonic() + timeout_s,
+        watch=watch,
     )
-    try:
-        rest = b""
-        while chunk := child.stdout.read1(READ_BYTES):
-            *whole, rest = (rest + chunk).split(b"\0")
-            yield from whole
-        if rest:
-            yield rest
-        if child.wait() != 0:
-            raise SourceFailed(f"git {arguments[0]} ended with status {child.returncode}; is the repository whole?")
-    finally:
-        _end(child)
-
-
-@dataclass(frozen=True)
-class Change:
-    """One path of a tree, or what became of it between two trees. Objects are hex names; a missing side is None."""
-
-    path: bytes
-    mode: bytes  # after; "100644", "100755", "120000" a link, "160000" a submodule
-    blob: str | None
-    old_blob: str | None
-    old_mode: bytes = b"000000"
-
-
-def tree(directory: Path, commit: str) -> Iterator[Change]:
-    """Every path of a commit, in git's order."""
-    for entry in fields(directory, "ls-tree", "-r", "-z", "--full-tree", commit):
-        head, _, path = entry.partition(b"\t")
-        mode, kind, name = head.split(b" ")
-        if kind == b"blob":
-            yield Change(path, mode, name.decode(), None)
-
-
-def difference(directory: Path, old: str, new: str) -> Iterator[Change]:
-    """Every path that differs between two commits; a rename is a deletion and an addition of one blob."""
-    flow = fields(
-        directory, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--full-index", old, new
-    )
-    for head in flow:
-        path = next(flow)
-        old_mode, mode, old_blob, blob, _status = head.lstrip(b":").split(b" ")
-        yield Change(path, mode, _name(blob), _name(old_blob), old_mode)
-
-
-def _name(blob: bytes) -> str | None:
-    return None if not blob.strip(b"0") else blob.decode()
-
-
-class Blobs:
-    """A `cat-file --batch` child. Use as a context manager."""
-
-    def __init__(self, directory: Path):
-        self._child = subprocess.Popen(
-            command(directory, ["cat-file", "--batch"]),
-            env=git_environment(directory),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def read(self, name: str, limit: int) -> bytes | None:
-        """The bytes of an object; None where it is missing or has more than `limit`. Raises SourceFailed."""
-        assert _OBJECT.match(name.encode())
-        out: BinaryIO = self._child.stdout
-        try:
-            self._child.stdin.write(name.encode() + b"\n")
-            self._child.stdin.flush()
-            head = out.readline(200).split()
-        except OSError:
-            raise SourceFailed("git cat-file ended early; is the repository whole?") from None
-        if len(head) == 2 and head[1] in (b"missing", b"ambiguous"):
-            return None
-        if len(head) != 3:
-            raise SourceFailed("git cat-file ended early; is the repository whole?")
-        size = int(head[2])
-        body = out.read(size) if size <= limit else None
-        left = 0 if body is not None else size
-        while left and (piece := out.read(min(left, READ_BYTES))):
-            left -= len(piece)
-        if left or out.read(1) != b"\n" or (body is not None and len(body) != size):
-            raise SourceFailed("git cat-file ended early; is the repository whole?")
-        return body
-
-    def __enter__(self) -> Blobs:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):
-            self._child.stdin.close()
-        _end(self._child)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Stop a child that has served, whatever state it is in."""
-    if child.poll() is None:
-        child.kill()
-    child.wait()
-    child.stdout.close()
-
-
-def change_times(directory: Path, commit: str, wanted: set[bytes], max_commits: int) -> dict[bytes, int]:
-    """Commit time (seconds since 1970) of the last change of each wanted path, from one pass over the history.
-
-    Ends once every path was met or `max_commits` were read; a path not met by then is missing from the answer.
-    """
-    times: dict[bytes, int] = {}
-    moment = None
-    # No file name can forge this mark: names are part of what the commit's hash is made of.
-    mark = f"commit {commit} "
-    head = re.compile(re.escape(mark.encode()) + rb"(\d{1,12})\Z")
-    flow = fields(
-        directory, "log", "-z", f"--format=tformat:{mark}%ct", "--name-only", "--no-renames", "--no-ext-diff",
-        "--diff-filter=d", f"--max-count={max_commits}", commit,
-    )  # fmt: skip
     with contextlib.closing(flow):
-        for word in flow:
-            word = word.removeprefix(b"\n")  # stands between a commit and its first name
-            if match := head.match(word):
-                moment = int(match[1])
-            elif moment is not None and word in wanted and word not in times:
-                times[word] = moment
-                if len(times) == len(wanted):
-                    break
-    return times
+        for piece in flow:
+            answer += piece
+            if len(answer) > MAX_ANSWER_BYTES:
+                raise SourceFailed(f"git {arguments[0]} answers at too great length")
+    return answer.decode("utf-8", "backslashreplace").strip()
+
+
+def answer_or_none(repository: Repository, *arguments: str, interruption: Interruption) -> str | None:
+    """The same, None where git says no."""
+    try:
+        return run(repository, *arguments, interruption=interruption)
+    except SourceFailed:
+        return None
+
+
+def fields(repository: Repository, *arguments: str, interruption: Interruption) -> Iterator[bytes]:
+    """The NUL-terminated fields that a git call writes, as they come. Raises as `chunks` does."""
+    rest = b""
+    flow = chunks(repository, *arguments, interruption=interruption)
+    with contextlib.closing(flow):
+        for piece in flow:
+            *whole, rest = (rest + piece).split(b"\0")
+            yield from whole
+            if len(rest) > MAX_FIELD_BYTES:
+                raise SourceFailed(f"a path of over {MAX_FIELD_BYTES} bytes; this is no honest repository")
+    if rest:
+        yield rest

@@ -1,117 +1,269 @@
-"""Rounds over all sources: documents are judged at the door, tokenised, and handed to the command's stage.
+"""Sources into a stage: judged at the door, tokenised, written, and remembered, in this order.
 
-The order is that of the sources as named and of the documents within each. Memory: one batch, and the cursors.
+`round` reads every source once; documents come out in the order of the sources as named, whichever answers first.
+`follow` reads each whenever it is due, and passes on what comes as it comes. Memory: what `reading.py` holds, one
+batch, and the cursors.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
-from datetime import datetime
-from typing import Any
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
+from clet.exits import InputError
 from clet.log import log
-from clet.notify import notify
-from clet.record import format_time
-from clet.sources.adapter import MAX_TEXT_BYTES, Document, Report, SourceFailed
-from clet.sources.interruption import Interrupted
+from clet.notify import notify, watchdog_interval_s
+from clet.record import format_time, parse_time
+from clet.sources.adapter import MAX_TEXT_BYTES, Context, Document, SourceFailed
+from clet.sources.ledger import Ledger
+from clet.sources.reading import Bad, BadLine, Chunk, Crew, Reading
+from clet.sources.report import Report
+from clet.sources.schedule import Standing
 from clet.sources.surroundings import Surroundings
 from clet.sources.table import Source
 from clet.sources.tokenise import Tokeniser
+from clet.sources.turns import Agenda, Places
 from clet.stage import Stage
+
+QUIET_S = 0.005  # nothing arrived for so long: what was collected goes out
+LINGER_S = 0.02  # while following, a document waits no longer for company in its batch
+COMMIT_S = 1.0  # at most so often while following
+MAX_MEMBERS = 100_000  # sources that lists may add
+STOP_S = 5.0  # what sources get to end by themselves on SIGTERM
 
 
 class Intake:
-    """Reads sources into a stage. `cursors` maps a source's key to its cursor; it is changed in place."""
+    """One run of the intake; `report` says how it went. The stage commits the ledger."""
 
     def __init__(
         self,
         stage: Stage,
         tokeniser: Tokeniser,
-        cursors: dict[str, dict[str, Any]],
+        ledger: Ledger,
         surroundings: Surroundings,
         *,
         since: datetime | None = None,
         limit: int | None = None,
+        interval_s: float = 300.0,
     ):
-        self.report = Report(stage.bad, stage.bad_line)
+        self.report = Report()
         self._stage = stage
         self._tokeniser = tokeniser
-        self._cursors = cursors
+        self._ledger = ledger
         self._surroundings = surroundings
         self._since = format_time(since)
         self._room = limit
+        self._interval_s = interval_s
+        self._crew = Crew(lockstep=limit is not None, early_cursors=surroundings.follow)
+        self._connections = 1 if limit is not None else surroundings.connections
+        self._met: dict[str, Standing] = {}  # documents and newest of each reading in progress
+        self._known: set[str] = set()  # keys of all sources of this run
+        self._alone = False  # one source was named: damage in it is damage of the input
+        self._collected_s = 0.0  # when the first document of the batch was collected
+        self._committed_s = 0.0
+        self._dirty = False
 
     @property
     def full(self) -> bool:
         """Whether the limit is reached."""
         return self._room is not None and self._room <= 0
 
+    # ---- once
+
     def round(self, sources: Sequence[Source]) -> None:
-        """Read each source once and pass everything on. Raises Interrupted after what was read has been passed on."""
+        """Read each source once and pass everything on, in the order of the sources.
+
+        A source with an interval of its own is passed over until it is due.
+        """
         now = self._surroundings.clock()
-        try:
-            for source in sources:
-                if self.full:
-                    break
-                self._read(source, now)
-        except Interrupted:
-            self.flush()
-            raise
+        places = Places()
+        self._alone = len(sources) == 1
+        for source in sources:
+            self._known.add(source.key)
+            if source.interval_s is None or self._ledger.standing(source.key).is_due(now, source.interval_s):
+                places.add(source)
+            else:
+                self.report.totals["not-due"] += 1
+        while (first := places.first()) is not None and not self.full:
+            while (place := places.next(self._crew.busy, len(self._crew.busy) < self._connections)) is not None:
+                places.readings[place] = self._start(places.source(place), now)
+            reading = places.readings[first]
+            self._crew.follow_head(reading)
+            if (chunk := self._crew.take(reading)) is None:
+                if self._crew.wait(QUIET_S if len(self._tokeniser) else None) is None:
+                    self.flush()
+                continue
+            self._deal_with(reading, chunk, now)
+            for source in self._members(reading.source, chunk):
+                places.add(source, after=first)
+            if chunk.ended:
+                places.end(first)
+        self._crew.stop()
         self.flush()
 
-    def follow(self, sources: Sequence[Source], interval_s: float, commit: Callable[[], None]) -> None:
-        """Rounds until SIGTERM (or until nothing is left to follow); `commit` is called after each was flushed."""
-        interruption = self._surroundings.interruption
-        interruption.install()
-        notify("READY=1")
-        try:
-            while sources and not self.full:
-                self.round(sources)
-                with suppress(OSError):  # a pipe cannot be synced
-                    os.fsync(1)
-                commit()
-                sources = [source for source in sources if not source.is_stdin]
-                if sources and not self.full:
-                    notify(f"STATUS=next round in {interval_s:g} s")
-                    interruption.sleep(interval_s)
-        except Interrupted:
+    # ---- for ever
+
+    def follow(self, sources: Sequence[Source]) -> None:
+        """Read each source whenever it is due, until SIGTERM, or until nothing is left to follow."""
+        stop, crew, agenda = self._surroundings.interruption.stop, self._crew, Agenda()
+        self._surroundings.interruption.install(crew.wake)
+        now = self._surroundings.clock()
+        for source in sources:
+            self._known.add(source.key)
+            agenda.add(time.monotonic() + self._seconds_until_due(source, now), source)
+        notify(f"READY=1\nSTATUS=following {len(sources)} sources")
+        while (agenda or crew.num_open) and not self.full and not stop.is_set():
+            while len(crew.busy) < self._connections and (source := agenda.next(time.monotonic(), crew.busy)):
+                self._start(source, self._surroundings.clock())
+            self._follow_once(agenda)
+        if stop.is_set():
             log.info("terminated; what was read so far is written")
         notify("STOPPING=1")
+        self._wind_up()
 
-    def _read(self, source: Source, now: datetime) -> None:
-        self.report.begin(source.name)
-        cursor = self._cursors.setdefault(source.key, {})
-        context = self._surroundings.context(source, cursor, now, self.report, self.flush)
-        try:
-            with closing(source.load().read(source.locator, context)) as documents:
-                for document in documents:
-                    self._admit(document)
-                    if self.full:
-                        return
-                    if context.interruption.requested:
-                        raise Interrupted
-        except SourceFailed as error:
-            self.report.begin(source.name)
-            self.report.failed(error)
+    def _follow_once(self, agenda: Agenda) -> None:
+        """Wait for one chunk, or until something else is to be done."""
+        left_s = [watchdog_interval_s() or 3600.0]
+        if len(self._tokeniser):
+            left_s.append(QUIET_S)
+        elif self._dirty:
+            left_s.append(max(0.0, self._committed_s + COMMIT_S - time.monotonic()))
+        if len(self._crew.busy) < self._connections:
+            left_s.append(agenda.seconds_left(time.monotonic()))
+        reading = self._crew.wait(min(left_s))
+        notify("WATCHDOG=1")
+        if reading is None or (chunk := self._crew.take(reading)) is None:
+            self.flush()
+        else:
+            now = self._surroundings.clock()
+            self._deal_with(reading, chunk, now)
+            again = [reading.source] if chunk.ended and not reading.source.is_stdin else []
+            for source in [*self._members(reading.source, chunk), *again]:
+                agenda.add(time.monotonic() + self._seconds_until_due(source, now), source)
+        if len(self._tokeniser) and time.monotonic() - self._collected_s > LINGER_S:
+            self.flush()
+        if self._dirty and time.monotonic() - self._committed_s > COMMIT_S:
+            self._checkpoint()
 
-    def _admit(self, document: Document) -> None:
+    def _wind_up(self) -> None:
+        """Take what the readings still hand over, for a short while, so that little is read again next time."""
+        crew, deadline = self._crew, time.monotonic() + STOP_S
+        crew.stop()
+        while crew.num_open and not self.full and time.monotonic() < deadline:
+            if (reading := crew.wait(0.1)) and (chunk := crew.take(reading)) is not None:
+                self._deal_with(reading, chunk, self._surroundings.clock())
+        self.flush()
+
+    def _checkpoint(self) -> None:
+        self.flush()
+        self._stage.checkpoint()
+        self._committed_s = time.monotonic()
+        self._dirty = False
+
+    # ---- one source
+
+    def _start(self, source: Source, now: datetime) -> Reading:
+        cursor = self._ledger.cursor(source.key)
+        self._met[source.key] = Standing()
+
+        def context(reading: Reading) -> Context:
+            return self._surroundings.context(source, cursor, now, reading)
+
+        return self._crew.start(source, context)
+
+    def _members(self, source: Source, chunk: Chunk) -> list[Source]:
+        """The sources that a list named, without those that are read already."""
+        members = []
+        for locator in chunk.included:
+            member = source.member(locator)
+            self._alone = False
+            if member.key not in self._known and len(self._known) < MAX_MEMBERS:
+                self._known.add(member.key)
+                members.append(member)
+        return members
+
+    def _deal_with(self, reading: Reading, chunk: Chunk, now: datetime) -> None:
+        """Pass on what a chunk holds. The ledger is told at once, and committed only after a flush."""
+        source = reading.source
+        for item in chunk.items:
+            if isinstance(item, Bad):
+                self._stage.bad(f"{source.name}: {item.message}")
+            elif isinstance(item, BadLine):
+                self._stage.bad_line(*item)
+            elif not self.full:
+                self._admit(source, item)
+        self.report.add(source, chunk.counts)
+        self._crew.dealt_with(reading, halt=self.full)
+        if self.full and not chunk.ended:
+            chunk = self._last_words(reading)
+        if chunk.cursor is not None:
+            self._ledger.put_cursor(source.key, chunk.cursor)
+        if chunk.ended:
+            self._conclude(source, chunk, now)
+        self._dirty = True
+
+    def _last_words(self, reading: Reading) -> Chunk:
+        """What a halted reading hands over at its end: the cursor as of its last document."""
+        while (chunk := self._crew.take(reading)) is None or not chunk.ended:
+            if chunk is None:
+                self._crew.wait(None)
+            else:
+                self._crew.dealt_with(reading, halt=True)
+        self._crew.dealt_with(reading, halt=True)
+        return chunk
+
+    def _conclude(self, source: Source, chunk: Chunk, now: datetime) -> None:
+        met, standing = self._met.pop(source.key, Standing()), self._ledger.standing(source.key)
+        error = chunk.failure or chunk.error
+        expected = SourceFailed if self._alone else SourceFailed | InputError
+        if error is not None and not isinstance(error, expected):
+            raise error
+        if error is not None:
+            standing.documents += met.documents
+            standing.failed(now, self._interval_of(source), source.key, str(error), getattr(error, "retry_s", None))
+            self.report.failed(source, error)
+        elif chunk.complete:
+            standing.succeeded(now, self._interval_of(source), met.documents, met.newest)
+            self.report.succeeded(source)
+        else:
+            standing.documents += met.documents
+        self._ledger.put_standing(source.key, standing)
+
+    def _admit(self, source: Source, document: Document) -> None:
         self._stage.counts.records_in += 1
-        self.report.count("documents")
-        size = len(document["text"].encode())
         published = document["published"]
+        size = len(document["text"].encode())
         if not size:
-            self._stage.reject_object(document, "empty")
+            self._stage.reject_object(document, "deleted" if document["meta"].get("deleted") is True else "empty")
         elif size > MAX_TEXT_BYTES:
             self._stage.reject_object(document, "too-large")
         elif self._since is not None and published is not None and published < self._since:
             self._stage.reject_object(document, "old")
         else:
+            self.report.add(source, Counter(documents=1))
+            met = self._met[source.key]
+            met.documents += 1
+            if published is not None and (met.newest is None or published > met.newest):
+                met.newest = published
             if self._room is not None:
                 self._room -= 1
+            if not len(self._tokeniser):
+                self._collected_s = time.monotonic()
             if self._tokeniser.add(document, size):
                 self.flush()
+
+    # ---- time
+
+    def _interval_of(self, source: Source) -> float:
+        return self._interval_s if source.interval_s is None else source.interval_s
+
+    def _seconds_until_due(self, source: Source, now: datetime) -> float:
+        standing = self._ledger.standing(source.key)
+        if standing.due is None or standing.is_due(now, self._interval_of(source)):
+            return 0.0
+        return max(0.0, (parse_time(standing.due) - now) / timedelta(seconds=1))
 
     def flush(self) -> None:
         """Pass on what was collected."""

@@ -1,55 +1,41 @@
 """Ending a long-running intake on SIGTERM without losing what was read.
 
-The signal only sets a flag, except while the process waits (for a peer, a child process, the next round): there,
-and nowhere else, it raises `Interrupted`, so that no cursor is ever left half updated.
+The signal sets `stop`. Readers look at it wherever they wait (`Context.idle`, `Context.sleep`) and after every
+document; there, and nowhere else, `Interrupted` is raised, so that no cursor is ever left half updated.
 """
 
 from __future__ import annotations
 
-import os
-import select
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Callable
 
 
 class Interrupted(BaseException):
-    """SIGTERM arrived while waiting."""
+    """The intake is to end. A BaseException, so that no adapter's `except Exception` swallows it."""
 
 
 class Interruption:
-    """`requested` says whether the signal arrived. Without `install` nothing is ever requested."""
+    """`stop` says whether the end was asked for. Without `install` it never is."""
 
     def __init__(self) -> None:
-        self.requested = False
-        self._waiting = False
-        self._pipe: tuple[int, int] | None = None
+        self.stop = threading.Event()
 
-    def install(self) -> None:
-        """Take over SIGTERM in this process."""
-        self._pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.signal(signal.SIGTERM, self._on_signal)
+    def install(self, wake: Callable[[], None]) -> None:
+        """Take over SIGTERM in this process; `wake` is called by the handler and must be safe there."""
 
-    def _on_signal(self, *_: object) -> None:
-        self.requested = True
-        with suppress(BlockingIOError):  # the pipe is full of earlier signals
-            os.write(self._pipe[1], b"!")
-        if self._waiting:
-            self._waiting = False
+        def handle(*_: object) -> None:
+            self.stop.set()
+            wake()
+
+        signal.signal(signal.SIGTERM, handle)
+
+    def check(self) -> None:
+        """Raise Interrupted once the end was asked for."""
+        if self.stop.is_set():
             raise Interrupted
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Around a call that may block on the world; it must not touch anything that is kept."""
-        self._waiting = True
-        try:
-            if self.requested:
-                raise Interrupted
-            yield
-        finally:
-            self._waiting = False
-
     def sleep(self, seconds: float) -> None:
-        """Wait. Raises Interrupted when the signal arrives."""
-        with self.waiting():
-            select.select([self._pipe[0]] if self._pipe else [], [], [], max(0.0, seconds))
+        """Wait. Raises Interrupted when the end is asked for."""
+        if self.stop.wait(max(0.0, seconds)):
+            raise Interrupted

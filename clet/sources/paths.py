@@ -10,14 +10,16 @@ import glob
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from clet.codecs import Peekable, plain_chunks, sniff
 from clet.exits import InputError
-from clet.sources.adapter import MAX_FILE_BYTES, SourceFailed
+from clet.sources.adapter import MAX_FILE_BYTES, Context, SourceFailed
+from clet.streams import InputFile
 
 MAX_FILES = 5_000_000
 
@@ -51,10 +53,13 @@ def shown(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def expand(locator: str) -> Iterator[Found]:
-    """Every file that a locator names, in order. Raises SourceFailed where it names none."""
+def expand(locator: str, unreadable: Callable[[str], None] | None = None) -> Iterator[Found]:
+    """Every file that a locator names, in order. Raises SourceFailed where it names none.
+
+    `unreadable` is told of each folder that cannot be listed, other than the one that was named; the rest is read.
+    """
     if os.path.isdir(locator):
-        yield from walk(locator)
+        yield from walk(locator, unreadable)
     elif os.path.lexists(locator) or not glob.has_magic(locator):
         if not os.path.exists(locator):
             raise SourceFailed("no such file", unreachable=True)
@@ -66,12 +71,26 @@ def expand(locator: str) -> Iterator[Found]:
         for match in matches:
             if os.path.isdir(match):
                 if "**" not in locator:  # ** names what is inside by itself
-                    yield from walk(match)
+                    yield from _walk_match(match, unreadable)
             else:
                 yield Found(match, os.path.dirname(match) or ".", named=True)
 
 
-def walk(root: str) -> Iterator[Found]:
+def one_file(locator: str, context: Context, suffixes: tuple[str, ...] = ()) -> Found | None:
+    """The file that a locator names; None where it names several, each of which is then a source of its own.
+
+    Of a folder only files with one of the `suffixes` (in lower case) count, where any are given.
+    """
+    found = list(islice(expand(locator), 2)) if not os.path.isdir(locator) else []
+    if len(found) == 1 and found[0].path == locator:
+        return found[0]
+    for each in expand(locator, context.bad):
+        if each.named or not suffixes or each.path.lower().endswith(suffixes):
+            context.include(each.path)
+    return None
+
+
+def walk(root: str, unreadable: Callable[[str], None] | None = None) -> Iterator[Found]:
     """Every regular file below a folder, names sorted as bytes. Raises SourceFailed where it cannot be listed."""
     number = 0
     pending = [root]
@@ -82,7 +101,9 @@ def walk(root: str) -> Iterator[Found]:
                 entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             if folder == root:
-                raise SourceFailed(f"{shown(folder)}: {error.strerror}", unreachable=True) from None
+                raise SourceFailed(error.strerror or "cannot be listed", unreachable=True) from None
+            if unreadable:
+                unreadable(f"{shown(folder)}: {error.strerror}")
             continue
         folders = []
         for entry in entries:
@@ -97,14 +118,41 @@ def walk(root: str) -> Iterator[Found]:
         pending.extend(reversed(folders))
 
 
+def _walk_match(folder: str, unreadable: Callable[[str], None] | None) -> Iterator[Found]:
+    """`walk` of one match among others, which it must not end."""
+    try:
+        yield from walk(folder, unreadable)
+    except SourceFailed as error:
+        if unreadable is None:
+            raise
+        unreadable(f"{shown(folder)}: {error}")
+
+
+class Stdin(io.RawIOBase):
+    """Standard input. Before each read, which may wait for long, what was yielded is passed on."""
+
+    def __init__(self, context: Context):
+        self._context = context
+        self._file = InputFile("-")
+
+    def read(self, size: int = -1) -> bytes:
+        """What one system call gives: at least a byte unless at the end. Raises InputError, Interrupted."""
+        self._context.idle()
+        return self._file.read(size)
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+
 def file_signature(path: str) -> tuple[int, int]:
     """(mtime in ns, size in bytes) of a regular file. Raises SourceFailed."""
     try:
         status = os.stat(path)
     except OSError as error:
-        raise SourceFailed(f"{shown(path)}: {error.strerror}", unreachable=True) from None
+        raise SourceFailed(error.strerror or "cannot be read", unreachable=True) from None
     if not stat.S_ISREG(status.st_mode):
-        raise SourceFailed(f"{shown(path)}: not a regular file")
+        raise SourceFailed("not a regular file")
     return status.st_mtime_ns, status.st_size
 
 
@@ -113,10 +161,10 @@ def open_regular(path: str) -> BinaryIO:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise SourceFailed(f"{shown(path)}: {error.strerror}", unreachable=True) from None
+        raise SourceFailed(error.strerror or "cannot be read", unreachable=True) from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise SourceFailed(f"{shown(path)}: not a regular file")
+        raise SourceFailed("not a regular file")
     return io.FileIO(fd, "rb")
 
 
@@ -127,9 +175,9 @@ def read_file(path: str, limit: int = MAX_FILE_BYTES) -> bytes:
         try:
             body = b"" if size > limit else read_bounded(file, limit)
         except OSError as error:
-            raise SourceFailed(f"{shown(path)}: {error.strerror}", unreachable=True) from None
+            raise SourceFailed(error.strerror or "cannot be read", unreachable=True) from None
     if max(size, len(body)) > limit:
-        raise SourceFailed(f"{shown(path)}: over the limit of {limit} bytes")
+        raise SourceFailed(f"over the limit of {limit} bytes")
     return body
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clet.sources.adapter import Context, Report
+from clet.sources.adapter import Context, Outlet
 from clet.sources.interruption import Interruption
 from clet.sources.table import Source
+from clet.sources.text import scrub
+from clet.sources.web.page import Download, Manners, Page
 
 if TYPE_CHECKING:
-    from clet.sources.fetch import Fetcher, Page
+    from clet.sources.web.archive import Archive
+    from clet.sources.web.fetch import Fetcher
 
 
 @dataclass
@@ -23,32 +27,66 @@ class Surroundings:
     clock: Callable[[], datetime]
     cache: Path
     user_agent: str
+    connections: int = 16
     allow_private: bool = False
     follow: bool = False
+    archive_folder: Path | None = None
     interruption: Interruption = field(default_factory=Interruption)
     _fetcher: Fetcher | None = None
+    _archive: Archive | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def context(
-        self, source: Source, cursor: dict[str, Any], now: datetime, report: Report, idle: Callable[[], None]
-    ) -> Context:
+    def context(self, source: Source, cursor: dict[str, Any], now: datetime, outlet: Outlet) -> Context:
         """What an adapter is given."""
         return Context(
+            adapter=source.adapter,
             name=source.name,
             cursor=cursor,
             now=now,
-            report=report,
-            fetch=self.fetch,
+            outlet=outlet,
+            web=self,
+            scrubber=scrub,
             cache=self.cache,
+            options=source.options,
             allow_private=self.allow_private,
             follow=self.follow,
-            idle=idle,
             interruption=self.interruption,
         )
 
-    def fetch(self, url: str, validators: dict[str, str]) -> Page | None:
-        """See `clet.sources.fetch.Fetcher.get`."""
-        if self._fetcher is None:
-            from clet.sources.fetch import Fetcher
+    def get(self, url: str, validators: dict[str, str], manners: Manners = Manners()) -> Page | None:
+        """See `clet.sources.web.fetch.Fetcher.get`."""
+        return self._web().get(url, validators, manners)
 
-            self._fetcher = Fetcher(self.user_agent, allow_private=self.allow_private, interruption=self.interruption)
-        return self._fetcher.get(url, validators)
+    def download(
+        self, url: str, folder: Path, validators: dict[str, str], manners: Manners = Manners()
+    ) -> Download | None:
+        """See `clet.sources.web.fetch.Fetcher.download`."""
+        return self._web().download(url, folder, validators, manners)
+
+    def _web(self) -> Fetcher:
+        with self._lock:
+            if self._fetcher is None:
+                from clet.sources.web.archive import Archive
+                from clet.sources.web.fetch import Fetcher
+
+                self._archive = Archive(self.archive_folder) if self.archive_folder else None
+                self._fetcher = Fetcher(
+                    self.user_agent,
+                    allow_private=self.allow_private,
+                    interruption=self.interruption,
+                    connections=self.connections,
+                    archive=self._archive,
+                )
+            return self._fetcher
+
+    def sync(self) -> None:
+        """Make durable what was archived; called before cursors are committed."""
+        if self._archive:
+            self._archive.sync()
+
+    def close(self) -> None:
+        """End the connections and the archive's file."""
+        if self._fetcher:
+            self._fetcher.close()
+        if self._archive:
+            self._archive.close()

@@ -1,52 +1,89 @@
-"""The table of adapters, and the operands that name a source: `feed:URL`, `git:PATH`, `file:GLOB`, `jsonl:FILE`."""
+"""The table of adapters, and the operands that name a source: `feed:URL`, `git:PATH`, `warc:GLOB`, `jsonl:-`."""
 
 from __future__ import annotations
 
 import importlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from clet.exits import UsageError
-from clet.sources.adapter import Adapter
+from clet.sources.adapter import Adapter, Options
 from clet.sources.paths import shown
 
 ADAPTERS: dict[str, str] = {
     # kind: module with `read(locator, context)`
     "feed": "clet.sources.feeds",
-    "file": "clet.sources.files",
+    "arxiv": "clet.sources.arxiv",
+    "edgar": "clet.sources.edgar.adapter",
     "git": "clet.sources.git",
+    "warc": "clet.sources.warc",
+    "file": "clet.sources.files",
     "jsonl": "clet.sources.jsonl",
+    "parquet": "clet.sources.parquet",
 }
+ENTRY_POINTS = "clet.adapters"  # the group in which an installed package names adapters of its own
 
 
 @dataclass(frozen=True)
 class Source:
-    """One operand: which adapter, and where. `name` is the operand as given, `key` names its cursor in the state."""
+    """Which adapter, where, and what a person said of it. `interval_s` is None where nobody set one."""
 
     adapter: str
     locator: str
+    options: Options = Options()
+    interval_s: float | None = None
 
     @property
     def name(self) -> str:
-        """The operand as text, with a password in a URL left out."""
-        return f"{self.adapter}:{shown(without_credentials(self.locator))}"
+        """What messages call it: its name in the sources file, else the operand, a password in a URL left out."""
+        return self.options.label or f"{self.adapter}:{shown(without_credentials(self.locator))}"
 
     @property
     def key(self) -> str:
-        """The same from every working directory."""
+        """Names its cursor in the state; the same from every working directory."""
         local = self.locator != "-" and not is_url(self.locator) and not is_ssh_shorthand(self.locator)
         place = os.path.abspath(self.locator) if local else without_credentials(self.locator)
         return f"{self.adapter}:{shown(place)}"
+
+    @property
+    def host(self) -> str:
+        """Sources of one host are read one after the other; all that is local counts as one, stdin as another."""
+        if self.is_stdin:
+            return "-"
+        if is_ssh_shorthand(self.locator):
+            return self.locator.partition(":")[0].rpartition("@")[2]
+        try:
+            return (urlsplit(self.locator).hostname or "") if is_url(self.locator) else ""
+        except ValueError:
+            return ""
 
     @property
     def is_stdin(self) -> bool:
         """Whether it reads standard input."""
         return self.locator == "-"
 
+    def member(self, locator: str) -> Source:
+        """A source that this one lists: everything said of the list holds for it, but the name is its own."""
+        return replace(self, locator=locator, options=replace(self.options, label=None))
+
     def load(self) -> Adapter:
-        """The adapter's module, imported now."""
-        return importlib.import_module(ADAPTERS[self.adapter])
+        """The adapter's module, imported now. Raises UsageError where an installed one cannot be."""
+        module = ADAPTERS.get(self.adapter)
+        return importlib.import_module(module) if module else _installed(self.adapter)
+
+
+def _installed(kind: str) -> Adapter:
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=ENTRY_POINTS, name=kind):
+        try:
+            return point.load()
+        except (ImportError, AttributeError) as error:
+            raise UsageError(f"{kind}: the installed adapter {point.value} cannot be loaded: {error}") from None
+    known = ", ".join(f"{name}:" for name in ADAPTERS)
+    raise UsageError(f"{kind}: is no adapter; known are {known} (file:PATH reads a document)")
 
 
 def is_url(locator: str) -> bool:
@@ -70,17 +107,22 @@ def without_credentials(locator: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
-def parse_sources(operands: Sequence[str]) -> list[Source]:
-    """The sources that operands name; none, or `-`, is JSONL on stdin. Raises UsageError."""
-    sources = []
-    for operand in operands or ["-"]:
-        kind, colon, locator = ("jsonl", ":", "-") if operand == "-" else operand.partition(":")
-        if not colon or kind not in ADAPTERS:
-            known = ", ".join(f"{name}:" for name in ADAPTERS)
-            raise UsageError(f"{operand}: not a source; begin it with one of {known} (file:PATH reads a document)")
-        if not locator or "\0" in locator:
-            raise UsageError(f"{operand}: nothing follows {kind}:; name a file, a folder or a URL")
-        sources.append(Source(kind, locator))
+def parse_source(operand: str, options: Options = Options()) -> Source:
+    """The source that an operand names. Raises UsageError."""
+    kind, colon, locator = ("jsonl", ":", "-") if operand == "-" else operand.partition(":")
+    if not colon or not kind.isidentifier() or locator.startswith("//"):
+        known = ", ".join(f"{name}:" for name in ADAPTERS)
+        raise UsageError(f"{operand}: not a source; begin it with one of {known} (file:PATH reads a document)")
+    if not locator or "\0" in locator:
+        raise UsageError(f"{operand}: nothing follows {kind}:; name a file, a folder or a URL")
+    if kind not in ADAPTERS:
+        _installed(kind)
+    return Source(kind, locator, options)
+
+
+def parse_sources(operands: Sequence[str], options: Options = Options()) -> list[Source]:
+    """The sources that operands name, each once. Raises UsageError."""
+    sources = list({source.key: source for source in (parse_source(each, options) for each in operands)}.values())
     if sum(source.is_stdin for source in sources) > 1:
         raise UsageError("only one source can read stdin")
     return sources

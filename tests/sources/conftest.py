@@ -5,39 +5,82 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
-from contextlib import contextmanager
+import time
+from collections import Counter
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from clet.sources.adapter import Context, Report
-from clet.sources.fetch import Fetcher, Limits
+from clet.sources.adapter import Context, Options
+from clet.sources.text import scrub
+from clet.sources.web.fetch import Fetcher, Limits
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class Patience:
-    """An interruption that never comes; it notes how long it was asked to sleep, and does not."""
+    """An interruption that never comes; it notes how long it was asked to sleep, and does not.
+
+    By its `clock` the time has passed all the same.
+    """
 
     def __init__(self):
-        self.requested = False
+        self.stop = threading.Event()
         self.slept = []
 
-    @contextmanager
-    def waiting(self):
-        yield
+    def check(self):
+        pass
 
     def sleep(self, seconds):
         self.slept.append(seconds)
 
+    def clock(self):
+        return time.monotonic() + sum(self.slept)
+
+
+class Said:
+    """An outlet that keeps what an adapter said: `counts`, `complaints`, `lines`, `included`, `idled`."""
+
+    def __init__(self):
+        self.counts, self.complaints, self.lines, self.included, self.idled = Counter(), [], [], [], 0
+
+    def count(self, what, number):
+        self.counts[what] += number
+
+    def bad(self, message):
+        self.complaints.append(message)
+
+    def bad_line(self, place, reason, line):
+        self.lines.append((place, reason, line))
+
+    def include(self, locator):
+        self.included.append(locator)
+
+    def idle(self):
+        self.idled += 1
+
+
+class Unconnected:
+    """A web that nobody may ask."""
+
+    def get(self, url, validators, manners=None):
+        raise AssertionError(f"asked for {url}")
+
+    def download(self, url, folder, validators, manners=None):
+        raise AssertionError(f"asked for {url}")
+
 
 class Web:
-    """`routes[path]` is (status, headers, body) or a function of the handler; `requests` lists what was asked."""
+    """`routes[path]` is (status, headers, body) or a function of the handler; `requests` lists what was asked.
+
+    Requests for robots.txt, which the fetcher adds by itself, are listed apart, in `robots`.
+    """
 
     def __init__(self):
         self.routes = {}
         self.requests = []
+        self.robots = []
         self.over = threading.Event()
         web = self
 
@@ -45,7 +88,8 @@ class Web:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                web.requests.append((self.path, dict(self.headers)))
+                asked = web.robots if self.path == "/robots.txt" else web.requests
+                asked.append((self.path, dict(self.headers)))
                 route = web.routes.get(self.path, (404, {}, b""))
                 if callable(route):
                     route = route(self)
@@ -91,22 +135,26 @@ def patience():
 @pytest.fixture
 def fetcher(patience):
     def make(*, allow_private=True, **limits):
-        return Fetcher("tests", allow_private=allow_private, limits=Limits(**limits), interruption=patience)
+        settings = {"limits": Limits(**limits), "interruption": patience, "clock": patience.clock}
+        return Fetcher("tests", allow_private=allow_private, **settings)
 
     return make
 
 
 @pytest.fixture
 def context(tmp_path, patience):
-    """Makes a context; `bad` and `lines` of its report list what was complained of."""
+    """Makes a context: `context("feed", cursor, web=fetcher())`; `.outlet` keeps what the adapter says."""
 
-    def make(cursor=None, *, fetch=None, **fields):
-        bad, lines = [], []
-        report = Report(bad.append, lambda *line: lines.append(line))
-        report.complaints, report.lines = bad, lines
-        report.begin("test")
-        settings = {"allow_private": True, "interruption": patience, "fetch": fetch} | fields
-        return Context("test", {} if cursor is None else cursor, NOW, report, cache=tmp_path / "cache", **settings)
+    def make(adapter="test", cursor=None, **fields):
+        settings = {
+            "web": Unconnected(),
+            "scrubber": scrub,
+            "cache": tmp_path / "cache",
+            "options": Options(),
+            "allow_private": True,
+            "interruption": patience,
+        } | fields
+        return Context(adapter, "test", {} if cursor is None else cursor, NOW, Said(), **settings)
 
     return make
 

@@ -6,9 +6,9 @@ import zlib
 
 import pytest
 
-from clet.sources import addresses
+from clet.sources.web import addresses
 from clet.sources.adapter import SourceFailed
-from clet.sources.addresses import is_public
+from clet.sources.web.addresses import is_public
 
 
 def test_validators_are_sent_back_and_304_is_none(web, fetcher):
@@ -195,7 +195,7 @@ def test_a_long_wait_is_a_failure_and_tries_are_bounded(web, fetcher):
 
 
 def test_requests_to_one_public_host_keep_their_distance(web, fetcher, patience, monkeypatch):
-    monkeypatch.setattr("clet.sources.connection.is_public", lambda address: True)
+    monkeypatch.setattr("clet.sources.web.connection.is_public", lambda address: True)
     web.routes["/"] = 200, {}, b"x"
     asking = fetcher(spacing_s=5.0)
     asking.get(web.url, {})

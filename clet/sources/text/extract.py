@@ -12,7 +12,7 @@ import html
 import re
 
 from clet.record import canonical_text
-from clet.sources.decode import one_line
+from clet.sources.text.decode import one_line
 
 MAX_HTML_CHARS = 16 << 20
 MIN_MAIN_CHARS = 200  # a main part shorter than this, on a page with five times as much text, was misjudged

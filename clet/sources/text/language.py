@@ -7,10 +7,16 @@ on news, manuals and novels in English, German, Arabic and Chinese the errors le
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
+
 SAMPLE_CHARS = 2000
 MIN_CHARS = 300  # below, one text in three is given to a relative (Frisian, Latin)
 MAX_RANK = 700
 MIN_LEAD = 12
+_WIDE = 2
+_BEYOND = 0xFFFF  # the last code point of the basic plane, itself no letter
 _WIDE_SCRIPTS = {
     *("ar", "be", "bg", "el", "fa", "he", "hi", "hy", "ja", "ka", "kk", "ko", "mk", "mr", "ne", "ps", "ru", "sd", "sr"),
     *("ta", "te", "th", "ug", "uk", "ur", "zh"),
@@ -27,8 +33,24 @@ def detect_language(text: str) -> str | None:
     found = detect_fast(sample, n_results=2)
     if not found or found[0][1] > MAX_RANK or (len(found) > 1 and found[1][1] - found[0][1] < MIN_LEAD):
         return None
-    letters = [char for char in sample if char.isalpha()]
-    wide = sum(char > "\u036f" and not "\u1e00" <= char <= "\u1eff" for char in letters)
+    letters, wide = _count_letters(sample)
     if found[0][0] in _WIDE_SCRIPTS:
-        return found[0][0] if wide * 4 > len(letters) else None
-    return found[0][0] if wide * 10 < len(letters) else None
+        return found[0][0] if wide * 4 > letters else None
+    return found[0][0] if wide * 10 < letters else None
+
+
+def _count_letters(sample: str) -> tuple[int, int]:
+    """(letters, those of them that are no Latin)."""
+    codes = np.frombuffer(sample.encode("utf-32-le", "surrogatepass"), "<u4")
+    kinds = _kinds()[np.minimum(codes, _BEYOND)]
+    beyond = sum(chr(code).isalpha() for code in codes[codes > _BEYOND])
+    return int(np.count_nonzero(kinds)) + beyond, int(np.count_nonzero(kinds == _WIDE)) + beyond
+
+
+@cache
+def _kinds() -> np.ndarray:
+    """What each code point of the basic plane is: no letter, a Latin one, or `_WIDE`. 64 KB, made in 10 ms."""
+    kinds = np.fromiter((chr(code).isalpha() for code in range(_BEYOND + 1)), np.uint8, _BEYOND + 1)
+    kinds[0x370:0x1E00] *= _WIDE
+    kinds[0x1F00:] *= _WIDE
+    return kinds

@@ -1,11 +1,12 @@
-"""Connections for the fetcher: to checked addresses only, every operation held to one deadline.
+"""Connections for the fetcher: to checked addresses only, every operation held to one deadline a request.
 
 A name is resolved once, its addresses are checked, and the connection goes to a checked one, while TLS and the Host
-header keep the name.
+header keep the name. A request runs in one thread from its beginning to its end, so its deadline is that thread's.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 import httpcore
 
 from clet.sources.adapter import SourceFailed
-from clet.sources.addresses import checked_addresses, is_public
+from clet.sources.interruption import Interruption
+from clet.sources.web.addresses import checked_addresses
+
+_LOOK_S = 1.0  # how long a silent peer may keep a thread from noticing that the intake is to end
 
 
 class Refused(Exception):
@@ -24,22 +28,43 @@ class Refused(Exception):
         self.reason = reason
 
 
-class PinnedBackend(httpcore.NetworkBackend):
-    """Connects to checked addresses only, and holds every operation on the connections to `deadline`.
+class _Request(threading.local):
+    """What this thread's request may take and has done."""
 
-    `deadline` is a time of the monotonic clock; it bounds what per-operation timeouts cannot: a peer that sends one
-    byte a second. `private_hosts` collects the names that resolved to private addresses.
+    deadline = float("inf")
+    connected = False
+
+
+class PinnedBackend(httpcore.NetworkBackend):
+    """Connects to checked addresses only, and holds every operation of a thread to the deadline of its request.
+
+    The deadline bounds what per-operation timeouts cannot: a peer that sends one byte a second. For several threads.
     """
 
-    def __init__(self, allow_private: bool):
-        self.deadline = float("inf")
-        self.private_hosts: set[str] = set()
+    def __init__(self, allow_private: bool, interruption: Interruption):
         self._allow_private = allow_private
+        self._interruption = interruption
         self._plain = httpcore.SyncBackend()
+        self._request = _Request()
+
+    def begin(self, seconds: float) -> None:
+        """A request of this thread begins, and has so long."""
+        self._request.deadline = time.monotonic() + seconds
+        self._request.connected = False
+
+    def allow(self, seconds: float) -> None:
+        """What is left of this thread's request may take so long from now."""
+        self._request.deadline = time.monotonic() + seconds
+
+    @property
+    def connected(self) -> bool:
+        """Whether this thread's request made a connection, rather than use a kept one."""
+        return self._request.connected
 
     def remaining(self, timeout: float | None) -> float:
         """The smaller of a timeout and what is left until the deadline. Raises httpcore.ReadTimeout past it."""
-        left = self.deadline - time.monotonic()
+        self._interruption.check()
+        left = self._request.deadline - time.monotonic()
         if left <= 0:
             raise httpcore.ReadTimeout("deadline")
         return left if timeout is None else min(left, timeout)
@@ -53,12 +78,11 @@ class PinnedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         """A connection to the first checked address that answers."""
+        self._request.connected = True
         try:
-            addresses = checked_addresses(host, port, self._allow_private)
+            addresses = checked_addresses(host, port, self._allow_private, self.remaining(timeout))
         except SourceFailed as error:
             raise Refused(error) from None
-        if not is_public(addresses[0]):
-            self.private_hosts.add(host)
         failure: Exception | None = None
         for address in addresses:
             try:
@@ -81,7 +105,14 @@ class _TimedStream(httpcore.NetworkStream):
         self._backend = backend
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._backend.remaining(timeout))
+        end = time.monotonic() + self._backend.remaining(timeout)
+        while True:
+            left = min(end - time.monotonic(), self._backend.remaining(None))
+            try:
+                return self._stream.read(max_bytes, max(0.001, min(left, _LOOK_S)))
+            except httpcore.ReadTimeout:
+                if left <= _LOOK_S:
+                    raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, self._backend.remaining(timeout))

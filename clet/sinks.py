@@ -1,0 +1,166 @@
+"""Where bytes go: a file that appears whole, a stream that is flushed as it goes, a file that grows."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from clet import codecs
+from clet.exits import WriteError
+from clet.state import fsync_directory
+
+# What fsync says of pipes, terminals and devices, which have nothing to sync.
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
+
+
+class Sink:
+    """A binary output that appears whole (a named file) or is flushed as it goes (stdout, a FIFO, a device).
+
+    A name that is a link stays one; what it leads to is replaced.
+    """
+
+    def __init__(self, target: str):
+        self._name = "stdout" if target == "-" else target
+        self._path = Path(os.path.realpath(target))
+        self.is_file = target != "-" and (os.path.isfile(self._path) or not os.path.exists(self._path))
+        self._closed = False
+        try:
+            if self.is_file:
+                self._tmp = self._path.with_name(f"{self._path.name}.tmp-{os.getpid()}")
+                self._file: BinaryIO = open(self._tmp, "wb")  # noqa: SIM115 - lives until close or abort
+            elif target == "-":
+                self._file = io.FileIO(1, "wb", closefd=False)
+            else:
+                self._file = io.FileIO(target, "wb")
+        except OSError as error:
+            raise WriteError(f"{self._name}: {error.strerror}") from None
+
+    def write(self, data: bytes) -> None:
+        """Write all of `data`. Raises WriteError; BrokenPipeError passes, it has a status of its own."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise WriteError(f"{self._name}: {error.strerror}") from None
+
+    def sync(self) -> None:
+        """Make everything durable; a named file is still hidden. Raises WriteError."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if self.is_file or error.errno not in _NO_SYNC:
+                raise WriteError(f"{self._name}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Make everything durable and visible. Raises WriteError."""
+        if self._closed:
+            return
+        self.sync()
+        self._closed = True
+        try:
+            self._file.close()
+            if self.is_file:
+                os.replace(self._tmp, self._path)
+                fsync_directory(self._path.parent)
+        except OSError as error:
+            self._discard()
+            raise WriteError(f"{self._name}: {error.strerror}") from None
+
+    def abort(self) -> None:
+        """Forget what was written to a named file; never fails."""
+        if not self._closed:
+            self._closed = True
+            self._discard()
+
+    def _discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        if self.is_file:
+            with contextlib.suppress(OSError):
+                self._tmp.unlink()
+
+
+class AppendSink:
+    """A file of zstd frames or of lines that grows: what was written since the last `sync` is added by one write.
+
+    A frame or line that a killed run left unfinished is cut off at opening, which reads the file once.
+    """
+
+    def __init__(self, target: str):
+        self._name = target
+        self._waiting: list[bytes] = []
+        try:
+            self._file = open(target, "a+b", buffering=0)  # noqa: SIM115 - lives until close or abort
+            whole = _whole_length(self._file)
+            if whole < self._file.seek(0, os.SEEK_END):
+                self._file.truncate(whole)
+        except OSError as error:
+            raise WriteError(f"{target}: {error.strerror}") from None
+
+    def write(self, data: bytes) -> None:
+        """Add to what the next `sync` writes."""
+        self._waiting.append(data)
+
+    def sync(self) -> None:
+        """Write and make durable. Raises WriteError."""
+        body, self._waiting = b"".join(self._waiting), []
+        try:
+            view = memoryview(body)
+            while view:
+                view = view[self._file.write(view) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise WriteError(f"{self._name}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Write what is left. Raises WriteError."""
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
+
+    def abort(self) -> None:
+        """Leave the file as the last `sync` left it."""
+        self._file.close()
+
+
+def _whole_length(file: BinaryIO) -> int:
+    """How much of a file is whole zstd frames, or whole lines."""
+    file.seek(0)
+    if codecs.sniff(file.read(4)) != "zstd":
+        length = file.seek(0, os.SEEK_END)
+        while length:
+            start = max(0, length - codecs.CHUNK)
+            file.seek(start)
+            end = file.read(length - start).rfind(b"\n")
+            if end >= 0:
+                return start + end + 1
+            length = start
+        return 0
+    file.seek(0)
+    whole = read = 0
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    while data := file.read(codecs.CHUNK):
+        read += len(data)
+        while data:
+            try:
+                frame.decompress(data)
+            except zstandard.ZstdError:
+                return whole
+            data = frame.unused_data
+            if frame.eof:
+                whole = read - len(data)
+                frame = zstandard.ZstdDecompressor().decompressobj()
+    return whole
