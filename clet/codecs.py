@@ -118,7 +118,8 @@ def _gzip_chunks(stream: Peekable, name: str) -> Iterator[bytes]:
                 out = member.decompress(bite, CHUNK)
             except zlib.error as error:
                 raise InputError(f"{name}: damaged gzip data: {error}") from None
-            pending = pending[len(bite) - len(member.unconsumed_tail) - len(member.unused_data) :]
+            rest = member.unused_data if member.eof else member.unconsumed_tail  # at the end both hold the same
+            pending = pending[len(bite) - len(rest) :]
             if out:
                 yield out
             elif at_end and not member.eof:

@@ -5,7 +5,7 @@ reached by its offset and damage costs one record. FastWARC stops for good at th
 lets a record with a wrong length swallow all that follow; here the next member that begins with a record is looked for
 byte by byte. A zstd archive may begin with a dictionary in a skippable frame (the .warc.zst specification of IIPC).
 
-Memory: one piece (1 MB; with zstd up to 128 MB for a hostile frame) and the last 1 MB of compressed bytes.
+Memory: one piece (1 MB; of a hostile zstd frame 32 MB) and the last 1 MB of compressed bytes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import zstandard
 
-from clet.codecs import BITE, GZIP_BITE, GZIP_MAGIC, MAX_ZSTD_WINDOW, ZSTD_MAGIC
+from clet.codecs import GZIP_BITE, GZIP_MAGIC, MAX_ZSTD_WINDOW, ZSTD_MAGIC, sniff
 
 PIECE = 1 << 20
 MAX_DICTIONARY_BYTES = 32 << 20
 _HISTORY = 1 << 20  # compressed bytes kept for looking again where a damaged member might have ended
 _DICTIONARY_MAGIC = b"\x5d\x2a\x4d\x18"
 _MAGIC_BYTES = 4
+_FRAME = re.compile(re.escape(ZSTD_MAGIC) + rb"|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)  # or one to be skipped
+_ZSTD_BITE = 1 << 10  # inflates to at most 32 MB
 _TELLING = 4096  # inflated bytes that tell whether a record begins
 _PROBE_IN = 8192  # bytes of a presumed member that are looked at
 
@@ -91,11 +93,8 @@ class Archive:
         self._codec = None
         if head[:2] == GZIP_MAGIC:
             self._codec = _Codec("gzip", re.compile(rb"\x1f\x8b\x08[\x00-\x1f]"), _Gzip, GZIP_BITE)
-        elif head[:4] in (ZSTD_MAGIC, _DICTIONARY_MAGIC):
-            dictionary = _read_dictionary(self._input) if head[:4] == _DICTIONARY_MAGIC else None
-            frames = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=MAX_ZSTD_WINDOW)
-            starts = re.compile(re.escape(ZSTD_MAGIC) + rb"|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
-            self._codec = _Codec("zstd", starts, lambda: _Zstd(frames), BITE)
+        elif sniff(head) == "zstd":
+            self._codec = _Codec("zstd", _FRAME, _zstd_inflater(self._input), _ZSTD_BITE)
         self.plain = self._codec is None
 
     def pieces(self, begin: Place, starts: Starts) -> Iterator[Piece | Damage]:
@@ -284,19 +283,25 @@ class _Zstd:
         return out, len(data) - len(self._inner.unused_data)
 
 
+def _zstd_inflater(source: _Input) -> Callable[[], Inflater]:
+    """Makes inflaters of frames, with the dictionary that a .warc.zst file may begin with. Raises NotReadable."""
+    try:
+        dictionary = _read_dictionary(source) if source.peek(_MAGIC_BYTES) == _DICTIONARY_MAGIC else None
+        frames = zstandard.ZstdDecompressor(dict_data=dictionary, max_window_size=MAX_ZSTD_WINDOW)
+    except zstandard.ZstdError as error:
+        raise NotReadable(f"its dictionary is damaged: {error}") from None
+    return lambda: _Zstd(frames)
+
+
 def _read_dictionary(source: _Input) -> zstandard.ZstdCompressionDict:
-    """The dictionary that a .warc.zst file begins with, itself compressed or not. Raises NotReadable."""
+    """The dictionary in the skippable frame that the archive begins with; it may itself be compressed."""
     size = int.from_bytes(source.peek(8)[4:8], "little")
     if size > MAX_DICTIONARY_BYTES:
         raise NotReadable(f"begins with a dictionary of over {MAX_DICTIONARY_BYTES} bytes")
     body = source.peek(8 + size)[8 : 8 + size]
-    try:
-        if body.startswith(ZSTD_MAGIC):
-            decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
-            with decompressor.stream_reader(body) as reader:
-                body = reader.read(MAX_DICTIONARY_BYTES + 1)
-        if len(body) > MAX_DICTIONARY_BYTES:
-            raise NotReadable(f"begins with a dictionary of over {MAX_DICTIONARY_BYTES} bytes")
-        return zstandard.ZstdCompressionDict(body)
-    except zstandard.ZstdError as error:
-        raise NotReadable(f"its dictionary is damaged: {error}") from None
+    if body.startswith(ZSTD_MAGIC):
+        with zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).stream_reader(body) as reader:
+            body = reader.read(MAX_DICTIONARY_BYTES + 1)
+    if len(body) > MAX_DICTIONARY_BYTES:
+        raise NotReadable(f"begins with a dictionary of over {MAX_DICTIONARY_BYTES} bytes")
+    return zstandard.ZstdCompressionDict(body)

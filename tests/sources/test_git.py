@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import threading
+from itertools import islice
 
 import pytest
 
@@ -212,7 +213,7 @@ def test_a_run_cut_short_goes_on_where_it_was(repository, read):
     cursor, met, runs = {}, [], 0
     while True:
         documents = read(cursor)
-        some = [document for document, _ in zip(documents, range(17), strict=False)]
+        some = list(islice(documents, 17))
         documents.close()
         if not some:
             break

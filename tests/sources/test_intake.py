@@ -239,26 +239,27 @@ def test_a_source_with_an_interval_is_left_alone_until_it_is_due(house):
 
 def test_a_cursor_kept_on_the_way_never_says_more_than_was_handed_over(house):
     """While following, a cursor may be committed at any chunk: it must not be ahead of its documents."""
+
+    def read(locator, context):
+        for number in range(10):
+            context.idle()
+            context.cursor["n"] = number + 1
+            yield context.document(origin="o", text=f"{number}")
+
     crew = reading.Crew(early_cursors=True)
-    house.adapter(lambda locator, context: _idling(locator, context))
+    house.adapter(read)
 
     def context(outlet):
         surroundings = Surroundings(clock=lambda: NOW, cache=None, user_agent="tests")
         return surroundings.context(Source("fake", "a"), {}, NOW, outlet)
 
-    read = crew.start(Source("fake", "a"), context)
+    begun = crew.start(Source("fake", "a"), context)
     come, ended = 0, False
     while not ended:
         crew.wait(10)
-        while (chunk := crew.take(read)) is not None:
+        while (chunk := crew.take(begun)) is not None:
             come += len(chunk.items)
             if chunk.cursor is not None:
                 assert orjson.loads(chunk.cursor).get("n", 0) <= come
             ended = chunk.ended
     assert come == 10
-
-
-def _idling(locator, context):
-    for document in numbered(locator, context):
-        context.idle()
-        yield document

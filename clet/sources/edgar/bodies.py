@@ -28,7 +28,8 @@ _LIMITED = re.compile(
     rb"|<h1>[^<]{0,40}Exceeded the SEC.{1,8}s Traffic Limit"
 )
 _INDEX = re.compile(
-    rb"^[^\n]*(?:Form Type[^\n]*Date Filed|Company Name[^\n]*Form Type|CIK\|Company Name\|Form Type)[^\n]*$", re.MULTILINE
+    rb"^[^\n]*(?:Form Type[^\n]*Date Filed|Company Name[^\n]*Form Type|CIK\|Company Name\|Form Type)[^\n]*$",
+    re.MULTILINE,
 )
 _ATOM = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,1000}?-->\s*)*<feed[\s>]", re.DOTALL)
 _FIRST_TAG = re.compile(

@@ -50,7 +50,7 @@ def is_wanted(form: str, forms: Iterable[str]) -> bool:
 
 
 def submission_documents(
-    body: Body, raw: str, context: Context, *, name: str, archives: str = ARCHIVES, forms: Iterable[str] = ("*",)
+    body: Body, raw: str, context: Context, *, name: str, forms: Iterable[str] = ("*",)
 ) -> Iterator[Document]:
     """The wanted documents of a submission. `raw` is the hash of its bytes, `name` what to call it if it has no filer."""
     head, parts = split(body)
@@ -65,7 +65,7 @@ def submission_documents(
         reason = _passed_over(part, form, first=number == 1)
         document = None
         if reason is None:
-            document, reason = _document(part, header, form, body, raw, context, name, archives)
+            document, reason = _document(part, header, form, body, raw, context, name)
         if document is not None:
             yield document
         else:
@@ -75,7 +75,7 @@ def submission_documents(
         yield context.deletion(
             origin=filer.name if filer else name,
             deletes=None,
-            url=_url(header, None, archives),
+            url=_url(header, None),
             meta={"accession": header.accession, "form": header.form},
         )
     elif number == 0:
@@ -96,7 +96,7 @@ def _passed_over(part: Part, form: str, *, first: bool) -> str | None:
 
 
 def _document(
-    part: Part, header: Header, form: str, body: Body, raw: str, context: Context, name: str, archives: str
+    part: Part, header: Header, form: str, body: Body, raw: str, context: Context, name: str
 ) -> tuple[Document | None, str]:
     """(the document of a part, why there is none)."""
     text, reason = part_text(part.text(body))
@@ -124,7 +124,7 @@ def _document(
     document = context.document(
         origin=origin or name,
         text=text,
-        url=_url(header, part, archives),
+        url=_url(header, part),
         title=one_line(" ".join(filter(None, title))),
         lang=detect_language(text),
         published=header.published,
@@ -138,9 +138,7 @@ def _others(header: Header) -> list[dict[str, str]]:
     """Everybody named in a header, where there is more than one."""
     if len(header.filers) < 2:
         return []
-    return [
-        {"role": filer.role.lower(), "name": filer.name, "cik": filer.cik} for filer in header.filers[:MAX_FILERS]
-    ]
+    return [{"role": filer.role.lower(), "name": filer.name, "cik": filer.cik} for filer in header.filers[:MAX_FILERS]]
 
 
 def part_text(raw: bytes) -> tuple[str, str]:
@@ -161,12 +159,12 @@ def part_text(raw: bytes) -> tuple[str, str]:
     return text, "empty"
 
 
-def _url(header: Header, part: Part | None, archives: str) -> str | None:
+def _url(header: Header, part: Part | None) -> str | None:
     """Where the Archives keep a document: its own file where it has a name, else the submission's text."""
     filer = header.filer
     if not header.accession or filer is None or not filer.cik:
         return None
-    folder = f"{archives}edgar/data/{filer.cik}/"
+    folder = f"{ARCHIVES}edgar/data/{filer.cik}/"
     if part is None or not part.filename:
         return f"{folder}{header.accession}.txt"
     file = part.filename if _PLAIN_NAME.match(part.filename) else quote(part.filename, safe="")

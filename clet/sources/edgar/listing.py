@@ -26,15 +26,12 @@ _ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
 _LINK_CIK = re.compile(r"/edgar/data/0*(\d{1,10})/")
 _TITLE_CIK = re.compile(r"\((\d{1,10})\)")
 _INDEX_HEAD = re.compile(r"(?=.*Form Type)(?=.*Company Name)(?=.*Date Filed)", re.IGNORECASE)
-_INDEX_TAIL = re.compile(
-    r"^(.*?)\s+(\d{1,10})\s+(\d{4}-?\d{2}-?\d{2})\s+\S*edgar/data/0*(\d{1,10})/\S*?(\d{10}-?\d{2}-?\d{6})\S*\s*$"
-)
-_PATH = re.compile(r"edgar/data/0*(\d{1,10})/\S*?(\d{10}-?\d{2}-?\d{6})")
+_PATH = re.compile(r"edgar/data/0*(\d{1,10})/(?:\d{18}/)?(\d{10}-\d{2}-\d{6})(?:\.txt|-index\.html?)")
 _OLDER = re.compile(r"CIK\d{10}-submissions-\d{3}\.json\Z")
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})\Z")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listed:
     """A filing as a listing names it. `time` is when it was filed, in UTC or as a date; it sorts as text."""
 
@@ -50,6 +47,14 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class AtomPage:
+    """A page of the current filings, newest first; `size` is the number of its entries, those without a filing too."""
+
+    filings: list[Listed]
+    size: int
+
+
+@dataclass(frozen=True)
 class Company:
     """A submissions JSON: the filings it holds, and (name, last day) of the files that hold the older ones."""
 
@@ -60,13 +65,14 @@ class Company:
 # ---- Atom
 
 
-def read_atom(body: Body) -> list[Listed]:
-    """Entries of a current-filings page, newest first; a filing by several people has an entry for each of them."""
+def read_atom(body: Body) -> AtomPage:
+    """A page of the current filings; a filing by several people has an entry for each of them. Raises SourceFailed."""
     root = _xml_root(body[:MAX_FILE_BYTES])
     if root is None or root.tag != f"{_ATOM}feed":
         raise SourceFailed("not an Atom feed of filings")
-    entries = []
-    for entry in root.iterfind(f"{_ATOM}entry"):
+    entries = root.findall(f"{_ATOM}entry")
+    filings = []
+    for entry in entries:
         accession = _ACCESSION.search(entry.findtext(f"{_ATOM}id") or "")
         link = entry.find(f"{_ATOM}link")
         category = entry.find(f"{_ATOM}category")
@@ -76,8 +82,8 @@ def read_atom(body: Body) -> list[Listed]:
         moment = read_date(entry.findtext(f"{_ATOM}updated"))
         if accession and cik and category is not None and moment:
             time = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-            entries.append(Listed(accession[0], cik[1].lstrip("0"), category.get("term", "").upper(), time))
-    return entries
+            filings.append(Listed(accession[0], cik[1].lstrip("0"), category.get("term", "").upper(), time))
+    return AtomPage(filings, len(entries))
 
 
 def _xml_root(body: bytes) -> Any:
@@ -155,28 +161,24 @@ def _piped(line: str) -> Listed | None:
     if len(fields) < 5:
         return None
     form, day, path = fields[-3].strip(), _day(fields[-2].strip()), _PATH.search(fields[-1])
-    return Listed(_dashed(path[2]), path[1], form.upper(), day) if path and day and form else None
+    return Listed(path[2], path[1], form.upper(), day) if path and day and form else None
 
 
 def _fixed(line: str, form_first: bool, second: int) -> Listed | None:
     """Columns of spaces. A company's name can be wider than its column, so the line is read from its end."""
-    match = _INDEX_TAIL.match(line[:MAX_LINE_CHARS])
-    if match is None:
+    fields = line[:MAX_LINE_CHARS].rsplit(None, 3)
+    if len(fields) < 4 or not fields[1].isdigit():
         return None
-    left, _, date, cik, accession = match.groups()
+    left, _, date, path = fields
+    day, place = _day(date), _PATH.search(path)
     if form_first:
         form = left[:second]
     elif left[second - 1 : second].isspace():
         form = left[second:]
     else:
         form = re.split(r"\s{2,}", left)[-1]
-    day = _day(date)
-    return Listed(_dashed(accession), cik, form.strip().upper(), day) if day and 0 < len(form.strip()) <= 40 else None
-
-
-def _dashed(accession: str) -> str:
-    digits = accession.replace("-", "")
-    return f"{digits[:10]}-{digits[10:12]}-{digits[12:]}"
+    form = form.strip().upper()
+    return Listed(place[2], place[1], form, day) if place and day and 0 < len(form) <= 40 else None
 
 
 def _day(text: str) -> str | None:

@@ -27,7 +27,13 @@ MAX_DOCUMENTS = 100_000
 _EDGE = re.compile(rb"<DOCUMENT>\s{0,8}<TYPE>|</DOCUMENT>", re.IGNORECASE)
 _LABEL = re.compile(rb"<(TYPE|SEQUENCE|FILENAME|DESCRIPTION)>([^<\r\n]{0,1000})", re.IGNORECASE)
 _TEXT = re.compile(rb"<TEXT>", re.IGNORECASE)
-_ENDS = (b"</TEXT>", b"</SEC-DOCUMENT>", b"</IMS-DOCUMENT>", b"</SUBMISSION>", b"-----END PRIVACY-ENHANCED MESSAGE-----")
+_ENDS = (
+    b"</TEXT>",
+    b"</SEC-DOCUMENT>",
+    b"</IMS-DOCUMENT>",
+    b"</SUBMISSION>",
+    b"-----END PRIVACY-ENHANCED MESSAGE-----",
+)
 _LABELS_BYTES = 8192  # between <DOCUMENT> and <TEXT>
 _START = re.compile(
     rb"\s*(?:-----BEGIN PRIVACY-ENHANCED MESSAGE-----|<(?:SEC|IMS)-(?:DOCUMENT|HEADER)>|<SUBMISSION>"

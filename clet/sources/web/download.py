@@ -32,6 +32,7 @@ from clet.sources.web.exchange import Answer, Broken
 
 RESERVE_BYTES = 64 << 20  # what is left free on the disk
 PROGRESS_BYTES = 1 << 20  # a try that brought so much does not count against the number of tries
+CONDITIONAL = (b"If-None-Match", b"If-Modified-Since")
 _CHUNK = 1 << 20
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18})")
 
@@ -230,7 +231,7 @@ def validators_of(headers: httpx.Headers) -> dict[str, str]:
 
 def conditional(validators: dict[str, str]) -> Iterator[tuple[bytes, bytes]]:
     """The headers that send them back."""
-    for name, field in (("etag", b"If-None-Match"), ("last-modified", b"If-Modified-Since")):
+    for name, field in zip(("etag", "last-modified"), CONDITIONAL, strict=True):
         if validators.get(name):
             yield field, validators[name].encode("latin-1", "replace")
 

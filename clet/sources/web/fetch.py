@@ -161,10 +161,12 @@ class Fetcher:
             self._hosts.wait(host, pace)
             with self._common.turn(""):
                 self._hosts.sent(host, pace)
-                with self._transport.ask(url, list(self._headers(url, wish, login))) as answer:
+                headers = list(self._headers(url, wish, login))
+                with self._transport.ask(url, headers) as answer:
                     if answer.address is not None and not is_public(answer.address):
                         self._hosts.note_private(host)
-                    outcome = self._dealt_with(answer, wish)
+                    conditional = any(name in download.CONDITIONAL for name, _ in headers)
+                    outcome = self._dealt_with(answer, wish, conditional)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -183,10 +185,10 @@ class Fetcher:
             yield b"Authorization", authorization
         yield from wish.headers(url)
 
-    def _dealt_with(self, answer: Answer, wish: Wish) -> Taken | _Moved | Exception:
+    def _dealt_with(self, answer: Answer, wish: Wish, conditional: bool) -> Taken | _Moved | Exception:
         """What an answer comes to. A failure by status is returned, so that its connection can be kept."""
         status = answer.status
-        if status == 304:
+        if status == 304 and conditional:  # else it says that what was never read has not changed
             return wish.unchanged(answer)
         if status in _REDIRECTS and "location" in answer.headers:
             return _Moved(answer.headers["location"])
@@ -216,8 +218,6 @@ class Fetcher:
             ) from None
         except SourceFailed as error:
             raise SourceFailed(f"robots.txt: {error}", unreachable=error.unreachable, retry_s=error.retry_s) from None
-        if page is None:
-            return None
         text = page.body.decode("utf-8", "replace")
         return text if len(page.body) < MAX_ROBOTS_BYTES else text[: text.rfind("\n") + 1]
 
