@@ -12,6 +12,7 @@ ALLOWED = {  # stage: other stages it may use
     "serve": {"model"},
     "evaluate": {"model", "shards"},
     "sync": {"model"},
+    "bench": {"sources"},  # what is found in feeds and pages is compared with what others find
 }
 FACE = {"cli", "commands", "__main__"}
 

@@ -14,10 +14,9 @@ from collections.abc import Iterator
 
 from clet.sources import arxiv_api, oai_pmh, oai_reply
 from clet.sources.adapter import MAX_FILE_BYTES, Context, Document, SourceFailed
-from clet.sources.paths import file_signature, inflate, one_file, read_bounded, read_file
+from clet.sources.paths import Stdin, file_signature, inflate, one_file, read_bounded, read_file
 from clet.sources.table import is_url
 from clet.sources.xml_reply import parse_xml
-from clet.streams import InputFile
 
 SUFFIXES = tuple(f"{kind}{packed}" for kind in (".xml", ".atom", ".oai") for packed in ("", ".gz", ".zst"))
 
@@ -25,9 +24,16 @@ SUFFIXES = tuple(f"{kind}{packed}" for kind in (".xml", ".atom", ".oai") for pac
 def read(locator: str, context: Context) -> Iterator[Document]:
     """Papers of the source that the cursor has not seen."""
     if locator == "-":
-        yield from _read_stdin(context)
+        body = read_bounded(Stdin(context), MAX_FILE_BYTES)
+        if len(body) > MAX_FILE_BYTES:
+            raise SourceFailed(f"stdin: over {MAX_FILE_BYTES} bytes, not one reply")
+        yield from _read_body(body, "stdin", context)
     elif is_url(locator):
-        yield from (arxiv_api.walk if arxiv_api.is_query(locator) else oai_pmh.harvest)(locator, context)
+        try:
+            protocol = arxiv_api.walk if arxiv_api.is_query(locator) else oai_pmh.harvest
+        except ValueError:
+            raise SourceFailed("not a URL") from None
+        yield from protocol(locator, context)
     elif found := one_file(locator, context, SUFFIXES):
         signature = list(file_signature(found.path))
         if context.cursor.get("file") == signature:
@@ -35,14 +41,6 @@ def read(locator: str, context: Context) -> Iterator[Document]:
             return
         yield from _read_body(read_file(found.path), found.shown, context)
         context.cursor["file"] = signature
-
-
-def _read_stdin(context: Context) -> Iterator[Document]:
-    context.idle()
-    body = read_bounded(InputFile("-"), MAX_FILE_BYTES)
-    if len(body) > MAX_FILE_BYTES:
-        raise SourceFailed(f"stdin: over {MAX_FILE_BYTES} bytes, not one reply")
-    yield from _read_body(body, "stdin", context)
 
 
 def _read_body(body: bytes, name: str, context: Context) -> Iterator[Document]:

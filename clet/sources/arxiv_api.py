@@ -1,9 +1,10 @@
 """Papers by arXiv's Atom API (https://info.arxiv.org/help/api/user-manual.html).
 
 A query is read newest first, by the date of the last version unless its URL sorts otherwise, in pages. Later polls stop
-at what the last complete one saw; once in LATE they look further back by LATE, because papers that moderators held
-appear under the date of their submission. An interrupted walk goes on at its page. A list of identifiers, and a query
-sorted by relevance or upwards, is read whole each time; what was seen does not come out again (`known.py`).
+at what the last complete one saw; once a day (DEEP_EVERY) one looks further back, by LATE, because a paper that
+moderators held appears under the date of its submission. An interrupted walk goes on at its page. A list of
+identifiers, and a query sorted by relevance or upwards, is read whole each time; what was seen does not come out again
+(`known.py`).
 
 The server's known faults: pages that are empty though more follows (asked again with another size, for answers are
 cached by their exact query; a place that stays empty in GIVE_UP polls is reported and the walk ends there), pages
@@ -28,11 +29,12 @@ from clet.sources.papers import Paper, arxiv_id, arxiv_url, fold, host_of, new_d
 from clet.sources.text.dates import read_date
 from clet.sources.text.decode import one_line
 from clet.sources.web.page import Page
-from clet.sources.xml_reply import Xml, ask, child_text, children, is_answer, local_name
+from clet.sources.xml_reply import Xml, ask, child_text, children, is_answer, local_name, text_of
 
 PAGE_SIZE = 200
 WINDOW = 10_000  # the manual says 30,000; since 2025 the server fails beyond this
-LATE = timedelta(days=14)
+LATE = timedelta(days=14)  # of a category with 150 papers a day: 2,100 results, 11 pages
+DEEP_EVERY = timedelta(days=1)
 EMPTY_TRIES = 4
 EMPTY_WAIT_S = 3.0  # doubled each time
 GIVE_UP = 3
@@ -79,14 +81,12 @@ def _paper(entry: etree._Element, pinned: frozenset[str]) -> Paper | None:
     if found is None:
         return None
     number, version = found
-    exact = f"{number}v{version}"
+    exact = f"{number}v{version}"  # versions that were asked for by name do not replace each other
     primary = [part.get("term", "") for part in children(entry, "primary_category")]
     return Paper(
-        identifier=exact
-        if exact in pinned
-        else number,  # versions that were asked for by name do not replace each other
+        identifier=exact if exact in pinned else number,
         title=" ".join(child_text(entry, "title").split()),
-        abstract=fold(next((part.text or "" for part in children(entry, "summary")), "")),
+        abstract=fold(next((text_of(part) for part in children(entry, "summary")), "")),
         url=arxiv_url(number),
         published=read_date(child_text(entry, "published")),
         updated=read_date(child_text(entry, "updated")),
@@ -154,6 +154,8 @@ def parse_query(url: str) -> Query:
     if not arguments.get("search_query") and not arguments.get("id_list"):
         raise SourceFailed("no query; add search_query= or id_list= to the URL")
     first, limit = _number(arguments.pop("start", "0")), _number(arguments.pop("max_results", str(WINDOW)))
+    if first >= WINDOW:
+        raise SourceFailed(f"the API gives no more than the first {WINDOW} results of a query; harvest by OAI-PMH")
     if not arguments.get("id_list"):
         arguments.setdefault("sortBy", "lastUpdatedDate")
         arguments.setdefault("sortOrder", "descending")
@@ -193,7 +195,7 @@ def walk(url: str, context: Context) -> Iterator[Document]:
         origin = origin_of(host_of(page.url))
         dates = [read_date(child_text(entry, query.sorted_by)) for entry in feed.entries] if query.sorted_by else []
         if state["newest"] is None:
-            state["newest"] = format_time(max(filter(None, dates), default=None))
+            state["newest"] = format_time(max((min(date, context.now) for date in dates if date), default=None))
         yield from feed_documents(feed, known, context, origin=origin, raw=raw_hash(page.body), pinned=query.pinned)
         state |= {"start": state["start"] + len(feed.entries), "failures": 0}
         cursor["walk"] = state
@@ -209,7 +211,7 @@ def _begin(query: Query, context: Context) -> dict[str, Any]:
     """The state of a walk that starts now: it ends below `floor`."""
     cursor = context.cursor
     newest, deep = read_date(cursor.get("newest")), read_date(cursor.get("deep"))
-    is_deep = deep is None or context.now - deep >= LATE
+    is_deep = deep is None or context.now - deep >= DEEP_EVERY
     floor = newest - LATE if newest and is_deep else newest
     return {
         "start": query.first,
@@ -258,5 +260,5 @@ def _give_up(failure: SourceFailed, query: Query, state: dict[str, Any], context
     state["failures"] = state.get("failures", 0) + 1
     if state["failures"] < GIVE_UP:
         return False
-    context.bad(f"{failure}; given up in {GIVE_UP} polls, older results are missing")
+    context.bad(f"{failure}; given up after {GIVE_UP} polls, older results are missing")
     return True

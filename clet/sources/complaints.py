@@ -11,7 +11,7 @@ MAX_LINES = 20  # of one kind for one source
 
 
 class Complaints:
-    """`bad` reports a piece as `Context.bad` does and counts it under its kind; leaving it sums up what was not said."""
+    """`bad` reports a piece as `Context.bad` does and counts it under its kind; leaving it sums up what went unsaid."""
 
     def __init__(self, context: Context):
         self._context = context

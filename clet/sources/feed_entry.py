@@ -33,13 +33,14 @@ _ELEMENTS = (
 )
 _TAG = re.compile(rf"</?(?:{_ELEMENTS})(?:\s[^<>]*)?/?>|<!--", re.IGNORECASE)
 _END_TAG = re.compile(rf"</(?:{_ELEMENTS})\s*>|<(?:br|img|hr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_FIGURE = re.compile(r"(</?)(?:figure|figcaption|label)\b", re.IGNORECASE)
 _ESCAPED = re.compile(r"&(?:lt|#60|#x3c);", re.IGNORECASE)
 _REFERENCE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_TERMINAL = re.compile("(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]{0,200}(?:\x07|\x1b\\\\)")
+TERMINAL_SEQUENCE = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]{0,200}(?:\x07|\x1b\\\\)")
 _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or None for code in range(0x80, 0xA0)}
 _COMMONS = re.compile(r"creativecommons\.org/(?:licenses/([a-z]{2}(?:-[a-z]{2}){0,2})/(\d\.\d)|publicdomain/zero/1\.0)")
-_HIGH_CONTROLS = re.compile("[\x80-\x9f]")
+_ODD = re.compile("[\x1b\x80-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,21 @@ class Feed:
 def shown_text(text: Text) -> str:
     """The field as a reader sees it, canonical, without markup."""
     value = _repair(text.value)
+    if "<" not in value and "&" not in value:
+        return canonical_text(value.replace("\u00a0", " "))
     if (_END_TAG if text.plain else _TAG).search(value):
-        return fragment_text(value)
+        return _without_markup(value)
     if text.plain or "&" not in value:
         return canonical_text(value.replace("\u00a0", " "))
     plain = unescape(value)
     if _ESCAPED.search(value) and _END_TAG.search(plain):  # escaped twice, as nothing else in it is markup
-        return fragment_text(plain)
+        return _without_markup(plain)
     return canonical_text(plain.replace("\u00a0", " "))
+
+
+def _without_markup(value: str) -> str:
+    """Resiliparse leaves figures out, but in feeds they hold tables, quotations and whole slide shows."""
+    return fragment_text(_FIGURE.sub(r"\1div", value))
 
 
 def fullest(texts: Iterable[Text]) -> str:
@@ -107,6 +115,8 @@ def title_line(text: Text | str | None, limit: int = 500) -> str | None:
     if text is None:
         return None
     text = Text(text) if isinstance(text, str) else text
+    if "<" not in text.value and "&" not in text.value:
+        return one_line(_repair(text.value[: 20 * limit]), limit)
     line = shown_text(Text(text.value[: 20 * limit], text.plain))
     return one_line(unescape(line) if text.plain else line, limit)
 
@@ -118,10 +128,10 @@ def unescape(value: str) -> str:
 
 def _repair(value: str) -> str:
     """Terminal sequences out, half characters marked, and Windows-1252 that passed for Latin-1 as it was meant."""
-    if value.isascii():
-        return _TERMINAL.sub("", value) if "\x1b" in value else value
-    value = _TERMINAL.sub("", _SURROGATES.sub("\ufffd", value))
-    return value.translate(_WINDOWS) if _HIGH_CONTROLS.search(value) else value
+    if _ODD.search(value) is None:
+        return value
+    value = TERMINAL_SEQUENCE.sub("", value).translate(_WINDOWS)
+    return _SURROGATES.sub("\ufffd", value)
 
 
 def name_of(value: str | None) -> str | None:
@@ -135,7 +145,7 @@ def web_address(link: str | None, base: str | None) -> str | None:
     if not link:
         return None
     try:
-        link = urljoin(base, link) if base else link
+        link = urljoin(base, link) if base and not link.startswith(("http://", "https://")) else link
         parts = urlsplit(link)
         return link if parts.scheme in ("http", "https") and parts.hostname else None
     except ValueError:

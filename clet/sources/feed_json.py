@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,10 +32,7 @@ Item = dict[str, Any]
 
 def read_json_feed(body: bytes, address: str | None) -> Feed:
     """The feed in a body that was found at `address`. Raises SourceFailed where it is none."""
-    try:
-        data = orjson.loads(decode_text(body))
-    except (orjson.JSONDecodeError, NotText):
-        raise SourceFailed("neither JSON nor a feed") from None
+    data = _load(body)
     data = data if isinstance(data, dict) else {}
     rss = _object(_object(data, "rss"), "channel")
     about, items, read = (rss, rss.get("item"), _rss_entry) if rss else (data, data.get("items"), _entry)
@@ -50,6 +48,22 @@ def read_json_feed(body: bytes, address: str | None) -> Feed:
     for entry in entries:
         entry.author = entry.author or everyone
     return Feed(title_line(_plain(about, "title")), language_code(about.get("language")), entries)
+
+
+def _load(body: bytes) -> Any:
+    """The value in a body; half characters and raw line ends in strings are let through."""
+    try:
+        text = decode_text(body)
+    except NotText:
+        raise SourceFailed("binary, not a feed") from None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        raise SourceFailed("neither JSON nor a feed") from None
 
 
 def _entry(item: Item, base: str | None) -> Entry:

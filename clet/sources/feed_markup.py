@@ -23,13 +23,19 @@ from typing import AnyStr
 from lxml import etree
 
 from clet.sources.adapter import SourceFailed
+from clet.sources.feed_entry import TERMINAL_SEQUENCE
 from clet.sources.text.decode import decode_text
 
 MAX_MARKUP = 1 << 20  # tags; a feed that fills the 32 MB which the fetcher allows has half of that
 MAX_DEPTH = 200
+MAX_NULS = 40  # in the first _HEAD_CHARS; below, they are a fault in a feed and are dropped
 XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
 
+_HEAD_CHARS = 4096
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*>", re.IGNORECASE)
+_ENCODING = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})""", re.IGNORECASE)
+_MULTIBYTE = re.compile(r"(?:x-)?(?:gb|big5|s.?jis|shift|euc|ks_c|iso-2022|hz|cp9|utf-7)", re.IGNORECASE)
+_PASTED = {0xDC00 + code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0x100)}
 _DOCTYPE = re.compile(r"<!DOCTYPE\b", re.IGNORECASE)
 _ROOT = re.compile(r"<[A-Za-z_]")
 _IN_DOCTYPE = re.compile(r"[\"'\[\]>]|<!--")
@@ -51,7 +57,9 @@ _VOID = ("br", "hr", "img", "input", "wbr")
 
 def parse_markup(body: bytes, charset: str | None) -> etree._Element:
     """The root of the tree; `charset` is what the transport declared. Raises SourceFailed."""
-    text = decode_text(body, charset, markup=True)
+    text = _decoded(body, charset)
+    if text.count("\0", 0, _HEAD_CHARS) > MAX_NULS:
+        raise SourceFailed("binary, not a feed")
     if text.count("<") > MAX_MARKUP:
         raise SourceFailed(f"over {MAX_MARKUP} tags, not a feed")
     declaration = _DECLARATION.match(text)
@@ -68,7 +76,21 @@ def parse_markup(body: bytes, charset: str | None) -> etree._Element:
     try:
         return etree.fromstring(text.encode("utf-8", "replace"), parser)
     except etree.XMLSyntaxError:
-        return _Tolerant().read(text)
+        return _Tolerant().read(TERMINAL_SEQUENCE.sub("", text) if "\x1b" in text else text)
+
+
+def _decoded(body: bytes, charset: str | None) -> str:
+    """The text, with two faults put right that feeds often have: UTF-8 that is declared as something of one byte a
+    character (which no text in such an encoding is by chance), and UTF-8 into which Windows-1252 was pasted."""
+    declared = _ENCODING.match(body)
+    labels = [charset or "", declared[1].decode() if declared else ""]
+    if b"\0" in body[:_HEAD_CHARS] or any(map(_MULTIBYTE.match, labels)):
+        return decode_text(body, charset, markup=True)
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = decode_text(body, charset, markup=True)
+    return body.decode("utf-8", "surrogateescape").translate(_PASTED) if "\ufffd" in text else text
 
 
 def without_doctype(text: AnyStr) -> AnyStr:

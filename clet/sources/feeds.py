@@ -1,152 +1,245 @@
-"""Documents from news feeds: a URL, files, folders and globs of captures, stdin; an OPML file stands for all its feeds.
+"""Documents from news feeds: a URL, files, folders and globs of captures, stdin; an OPML file names further feeds.
 
-An entry's text is its headline and the fullest of its content, summary and description, as a reader sees them. An
-entry is known by its guid, else its link, else its title; when the text under a known name changes, the new version
-comes out with `meta.supersedes` naming the record before. Cursor of a feed: ETag and Last-Modified, and for each entry
-its last record id and the poll that showed it last; entries that the feed has dropped are forgotten beyond
-KEEP_ENTRIES. About 60 bytes an entry.
+An entry's text is its headline and the fullest of its content, summary and description, as a reader sees them; with
+`full_text` the main text of the page behind it, where that says more (`feed_pages.py`). An entry is known by its guid,
+else its link, else its title; when its text changes, the new version comes out with `meta.supersedes` naming the record
+before (`feed_memory.py`). A date that lies in the future is not believed; it stands in `meta.claimed`.
+
+Cursor of a feed: its validators, the hash of the body that was read last, so that the same bytes are not parsed again
+whatever the server says, what came out, and the entries that wait for their page.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from clet.record import make_record, raw_hash
+from clet.record import format_time, parse_time, raw_hash
 from clet.sources.adapter import MAX_FILE_BYTES, Context, Document, SourceFailed
-from clet.sources.feed_parse import Entry, Feed, parse_feed
+from clet.sources.feed_entry import Entry, Feed
+from clet.sources.feed_memory import Memory, cut_hash, entry_names
+from clet.sources.feed_pages import MAX_TRIES, MAX_WAITING, MAX_WAITING_CHARS, Pages, PageUnreachable
+from clet.sources.feed_parse import parse_feed
+from clet.sources.paths import Found, Stdin, file_signature, inflate, one_file, read_bounded, read_file
+from clet.sources.table import is_url
+from clet.sources.text.decode import one_line
 from clet.sources.text.language import detect_language
-from clet.sources.paths import expand, file_signature, inflate, read_bounded, read_file, shown
-from clet.sources.table import is_url, without_credentials
-from clet.streams import InputFile
 
-KEEP_ENTRIES = 4096
+CLOCK_SKEW = timedelta(days=1)  # zones are forgotten and clocks are wrong, but not by more
+_GONE = 410
 
 
 def read(locator: str, context: Context) -> Iterator[Document]:
-    """Entries of every feed that the locator names that are new or edited since the cursor."""
+    """Entries of the feed that the locator names which are new or edited since the cursor; lists are included."""
     if locator == "-":
-        yield from _read_stdin(context)
+        body = read_bounded(Stdin(context), MAX_FILE_BYTES)
+        if len(body) > MAX_FILE_BYTES:
+            raise SourceFailed(f"stdin: over {MAX_FILE_BYTES} bytes, not a feed")
+        yield from _read_body(body, "stdin", context, origin="stdin")
     elif is_url(locator):
-        yield from _read_url(locator, context, lists=True)
-    else:
-        for found in expand(locator):
-            with context.part(found.shown, "feed") as part:
-                yield from _read_file(found.path, part)
+        yield from _poll(locator, context)
+    elif found := one_file(locator, context):
+        yield from _read_file(found, context)
 
 
-def _read_url(url: str, context: Context, *, lists: bool) -> Iterator[Document]:
-    context.idle()
-    page = context.fetch(url, context.cursor.get("http", {}))
-    if page is None:
-        context.report.count("unchanged")
-        yield from _read_listed(context.cursor.get("lists", []), context)
-        return
-    body = inflate(page.body, "body")
-    feed = parse_feed(body, page.url, page.content_type, page.charset)
-    if feed.lists is not None:
-        if not lists:
-            raise SourceFailed("a list of feeds inside a list of feeds")
-        context.cursor["lists"] = feed.lists
-        yield from _read_listed(feed.lists, context)
-    else:
-        yield from _new_entries(feed, raw_hash(page.body), urlsplit(page.url).hostname or url, context)
-    context.cursor["http"] = page.validators
-
-
-def _read_file(path: str, context: Context) -> Iterator[Document]:
-    signature = list(file_signature(path))
-    if context.cursor.get("file") != signature:
-        body = read_file(path)
-        feed = parse_feed(inflate(body, shown(path)), None)
-        if feed.lists is not None:
-            context.cursor["lists"] = feed.lists
-        yield from _new_entries(feed, raw_hash(body), shown(path).rpartition("/")[2], context)
-        context.cursor["file"] = signature
-    else:
-        context.report.count("unchanged")
-    yield from _read_listed(context.cursor.get("lists", []), context)
-
-
-def _read_stdin(context: Context) -> Iterator[Document]:
-    context.idle()
-    with context.interruption.waiting():
-        body = read_bounded(InputFile("-"), MAX_FILE_BYTES)
-    if len(body) > MAX_FILE_BYTES:
-        raise SourceFailed(f"stdin: over {MAX_FILE_BYTES} bytes, not a feed")
-    feed = parse_feed(inflate(body, "stdin"), None)
-    yield from _new_entries(feed, raw_hash(body), "stdin", context)
-    yield from _read_listed(feed.lists or [], context)
-
-
-def _read_listed(urls: list[str], context: Context) -> Iterator[Document]:
-    """The feeds of an OPML list, each with a cursor of its own; one that fails does not stop the next."""
-    for url in urls:
-        with context.part(without_credentials(url), "feed") as part:
-            if not is_url(url):
-                raise SourceFailed("not a URL")
-            yield from _read_url(url, part, lists=False)
-
-
-def _new_entries(feed: Feed, raw: str, host: str, context: Context) -> Iterator[Document]:
+def _poll(url: str, context: Context) -> Iterator[Document]:
     cursor = context.cursor
-    seen: dict[str, list[Any]] = cursor.setdefault("seen", {})
-    poll = cursor.get("polls", 0) + 1
-    said = {ident for ident, _ in seen.values()}
-    keys = _keys(feed.entries)
-    for key, entry in zip(keys, feed.entries, strict=True):
-        document = _document(entry, feed, raw, host, context)
-        before = seen.get(key)
-        if document["text"]:
-            seen[key] = [document["id"], poll]
-        if document["id"] in said:  # the text came out before, under this name or another
-            context.report.count("seen")
-            continue
-        if document["text"]:
-            said.add(document["id"])
-        if before is not None:
-            document["meta"]["supersedes"] = before[0]
+    try:
+        page = context.fetch(url, cursor.get("http", {}))
+    except SourceFailed as failure:
+        yield from _unchanged(context)  # a list that cannot be read now still stands, and so does what waits
+        if getattr(failure, "status", None) == _GONE:
+            raise SourceFailed("the feed is gone for good (HTTP 410); remove it") from None
+        raise
+    if page is None:
+        context.count("unchanged")
+        yield from _unchanged(context)
+        return
+    origin = urlsplit(page.url).hostname or url
+    yield from _read_body(page.body, "body", context, origin=origin, address=page.url, charset=page.charset)
+    cursor["http"] = page.validators
+
+
+def _read_file(found: Found, context: Context) -> Iterator[Document]:
+    signature = list(file_signature(found.path))
+    if context.cursor.get("file") == signature:
+        context.count("unchanged")
+        yield from _unchanged(context)
+        return
+    yield from _read_body(read_file(found.path), found.shown, context, origin=found.shown.rpartition("/")[2])
+    context.cursor["file"] = signature
+
+
+def _read_body(
+    body: bytes, name: str, context: Context, *, origin: str, address: str | None = None, charset: str | None = None
+) -> Iterator[Document]:
+    cursor, raw = context.cursor, raw_hash(body)
+    if cursor.get("body") == raw[:32]:
+        context.count("unchanged")
+        yield from _unchanged(context)
+        return
+    feed = parse_feed(inflate(body, name), address, charset)
+    if feed.lists is None:
+        cursor.pop("lists", None)
+        yield from _Reading(context, feed, raw, origin).new_entries()
+    else:
+        cursor["lists"] = feed.lists
+        _include(context)
+    cursor["body"] = raw[:32]
+
+
+def _unchanged(context: Context) -> Iterator[Document]:
+    """What there is to do where the feed says nothing new."""
+    _include(context)
+    if context.cursor.get("waiting"):
+        yield from _Reading(context, Feed(), "", "").waiting()
+
+
+def _include(context: Context) -> None:
+    """The feeds of a list, each a source of its own."""
+    for url in context.cursor.get("lists", []):
+        if url.startswith(("http://", "https://")):
+            context.include(url)
+        else:
+            context.bad(f"{one_line(url, 200)}: not the web address of a feed")
+
+
+class _Reading:
+    """One feed's entries into documents."""
+
+    def __init__(self, context: Context, feed: Feed, raw: str, origin: str):
+        self._context = context
+        self._feed = feed
+        self._raw = raw
+        self._origin = origin
+        self._memory = Memory(context.cursor)
+        self._pages = Pages(context)
+        self._waiting: dict[str, dict[str, Any]] = context.cursor.get("waiting", {})
+
+    def new_entries(self) -> Iterator[Document]:
+        """The entries whose text did not come out before, in the feed's order, then those that waited."""
+        names = entry_names(self._feed.entries)
+        shown, tried = set(names), set()
+        for name, entry in _oldest_version_first(names, self._feed.entries):
+            mark = self._print(name, entry)
+            if self._memory.knows(name, mark, shown):
+                self._context.count("seen")
+                continue
+            tried.add(name)
+            yield from self._finish(name, mark, self._fields(entry))
+        yield from self.waiting(tried)
+        self._memory.forget_gone(names)
+
+    def waiting(self, tried: set[str] = frozenset()) -> Iterator[Document]:
+        """Entries that waited for their page and were not in this poll."""
+        for name, entry in list(self._waiting.items()):
+            if name not in tried:
+                yield from self._finish(name, entry["print"], entry["fields"])
+
+    def _print(self, name: str, entry: Entry) -> str:
+        """Of what the feed says in an entry; where the page counts, a new date says that it may have changed."""
+        said = [entry.title or "", entry.body]
+        if self._context.options.full_text:
+            said.append(format_time(entry.updated) or "")
+        return cut_hash("\0".join(said) if entry.title or entry.body else f"\0{name}")
+
+    def _fields(self, entry: Entry) -> dict[str, Any]:
+        """What `Context.document` asks for, as JSON can carry it."""
+        context, feed = self._context, self._feed
+        future = entry.published is not None and entry.published > context.now + CLOCK_SKEW
+        meta = {
+            "feed": feed.title,
+            "guid": entry.guid,
+            "author": entry.author,
+            "tags": entry.tags,
+            "updated": format_time(entry.updated),
+            "claimed": format_time(entry.published) if future else None,
+            "media": entry.enclosures,
+        }
+        text = _with_title(entry.title, entry.body)
+        return {
+            "origin": self._origin,
+            "text": text,
+            "url": entry.link,
+            "title": entry.title,
+            "lang": entry.language or feed.language or detect_language(text),
+            "published": None if future else format_time(entry.published),
+            "raw": self._raw,
+            "license": entry.license,
+            "meta": {key: value for key, value in meta.items() if value},
+        }
+
+    def _finish(self, name: str, mark: str, fields: dict[str, Any]) -> Iterator[Document]:
+        """The document of an entry, unless it waits for its page or says what another said."""
+        completed = self._completed(name, mark, fields)
+        if completed is None:
+            return
+        published: str | None = completed.pop("published")
+        document = self._context.document(**completed, published=_moment(published))
+        memory = self._memory
+        if self._waiting.pop(name, None) and not self._waiting:
+            del self._context.cursor["waiting"]
+        if document["text"] and memory.knows_record(document["id"]):  # two links to one page, or all of it masked
+            memory.pass_over(mark)
+            self._context.count("seen")
+            return
+        if before := memory.last_record(name):
+            document["meta"]["supersedes"] = before
+        memory.keep(name, mark, document["id"])
         yield document
-    cursor["polls"] = poll
-    if len(seen) > max(KEEP_ENTRIES, 2 * len(keys)):
-        newest = sorted(seen.items(), key=lambda item: (-item[1][1], item[0]))
-        for key, _ in newest[max(KEEP_ENTRIES, 2 * len(keys)) :]:
-            del seen[key]
+
+    def _completed(self, name: str, mark: str, fields: dict[str, Any]) -> dict[str, Any] | None:
+        """The fields with the page's text where it is wanted and to be had; None where the entry is to wait."""
+        context, link = self._context, fields["url"]
+        fields = dict(fields)
+        if not context.options.full_text or not link:
+            return fields
+        title = fields["title"]
+        body = fields["text"].removeprefix(title or "").lstrip("\n")
+        tries = self._waiting.get(name, {}).get("tries", 0) + 1
+        try:
+            page = self._pages.main_text(link, title, body)
+        except PageUnreachable:
+            room = name in self._waiting or len(self._waiting) < MAX_WAITING
+            if tries < MAX_TRIES and room and len(body) <= MAX_WAITING_CHARS:
+                self._waiting[name] = {"print": mark, "tries": tries, "fields": fields}
+                context.cursor["waiting"] = self._waiting
+                context.count("full-text-later")
+                return None
+            page = None
+        if page is None:
+            context.count("full-text-failed")
+            return fields
+        context.count("full-text")
+        moved = {"page": page.url} if page.url != link else {}
+        return fields | {
+            "text": _with_title(title, page.text),
+            "title": title or page.title,
+            "lang": fields["lang"] or page.language or detect_language(page.text),
+            "raw": page.raw,
+            "meta": fields["meta"] | {"feed_raw": fields["raw"]} | moved,
+        }
 
 
-def _keys(entries: list[Entry]) -> list[str]:
-    """A short name for each entry: of its guid, link or title; where entries share one, of that and the title."""
-    names = [entry.guid or entry.link or entry.title or entry.body for entry in entries]
-    shared = Counter(names)
-    return [
-        hashlib.sha256((f"{name}\0{entry.title}" if shared[name] > 1 else name).encode()).hexdigest()[:16]
-        for name, entry in zip(names, entries, strict=True)
-    ]
+def _with_title(title: str | None, body: str) -> str:
+    if not title or " ".join(body[: 2 * len(title) + 100].split()).startswith(title):
+        return body
+    return f"{title}\n\n{body}"
 
 
-def _document(entry: Entry, feed: Feed, raw: str, host: str, context: Context) -> Document:
-    text = entry.body
-    if entry.title and not text.startswith(entry.title):
-        text = f"{entry.title}\n\n{text}"
-    meta = {
-        "feed": feed.title,
-        "guid": entry.guid,
-        "author": entry.author,
-        "tags": entry.tags,
-        "updated": entry.updated.strftime("%Y-%m-%dT%H:%M:%SZ") if entry.updated else None,
-    }
-    return make_record(
-        source="feed",
-        origin=host,
-        text=text,
-        fetched=context.now,
-        url=entry.link,
-        title=entry.title,
-        lang=entry.language or feed.language or detect_language(text),
-        published=entry.published,
-        raw=raw,
-        meta={name: value for name, value in meta.items() if value},
-    )
+def _moment(published: str | None) -> datetime | None:
+    return parse_time(published) if published else None
+
+
+def _oldest_version_first(names: list[str], entries: list[Entry]) -> list[tuple[str, Entry]]:
+    """Entries in the feed's order, but those with one name are versions of one entry (RFC 4287, 4.1.1): oldest first,
+    or, undated, the last first, since feeds begin with what is new."""
+    versions: dict[str, list[Entry]] = {}
+    for name, entry in zip(names, entries, strict=True):
+        versions.setdefault(name, []).insert(0, entry)
+    for each in versions.values():
+        if len(each) > 1 and all(entry.updated or entry.published for entry in each):
+            each.sort(key=lambda entry: entry.updated or entry.published)
+    return [(name, entry) for name, each in versions.items() for entry in each]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from clet.sources.adapter import Context, SourceFailed
 from clet.sources.git_environment import Repository, Settings
-from clet.sources.git_open import OBJECT_FORMATS, init
+from clet.sources.git_open import OBJECT_FORMATS, make
 from clet.sources.git_plumbing import answer_or_none, run
 from clet.sources.selection import MAX_SOURCE_BYTES
 from clet.sources.table import is_ssh_shorthand, without_credentials
@@ -39,7 +39,8 @@ _REF = "refs/clet/head"
 _PORTS = {"https": 443, "http": 80, "ssh": 22}
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9])?\Z")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}\Z")
-_PATH = re.compile(r"[!-~\u00a1-\uffff]{0,2000}\Z")  # no space and no control character
+_PATH = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]{0,2000}\Z")
+_SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")  # urlsplit would drop some of them silently
 _SHORTHAND = re.compile(r"([^@/]+)@([^@/:]+):(?!-)(.+)\Z")
 
 
@@ -62,7 +63,7 @@ def open_url(locator: str, context: Context) -> tuple[Repository, str, str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (place / "HEAD").exists():
-            init(place, _object_format(remote, folder, context), context)
+            make(place, _object_format(remote, folder, context), context)
         with _locked(place, context):
             _remove_leftovers(place)
             _fetch(place, remote, context)
@@ -86,6 +87,8 @@ def remote_of(locator: str, context: Context) -> Remote:
             raise SourceFailed("write USER@HOST:PATH or an ssh:// URL")
         checked_addresses(_host(match[2]), _PORTS["ssh"], context.allow_private)
         return Remote(f"{_user(match[1])}@{_host(match[2])}:{_path(match[3])}", "ssh", ())
+    if _SPACE.search(locator):
+        raise SourceFailed("the URL has a space or a control character in it")
     try:
         url = urllib.parse.urlsplit(locator)
         port = url.port or _PORTS.get(url.scheme, 0)
@@ -137,7 +140,7 @@ def _user(name: str) -> str:
 
 def _path(path: str) -> str:
     if not _PATH.match(path):
-        raise SourceFailed("the URL's path has characters that a URL cannot have")
+        raise SourceFailed("the URL's path is too long or malformed")
     return path
 
 
@@ -146,11 +149,12 @@ def _path(path: str) -> str:
 
 def _object_format(remote: Remote, folder: Path, context: Context) -> str:
     """What the remote names its objects by. Raises SourceFailed where it has none."""
-    answer = run(
-        Repository(folder, search=True), "ls-remote", "--quiet", remote.url, "HEAD",
-        interruption=context.interruption, transport=remote.transport, settings=remote.settings,
-        timeout_s=ASK_TIMEOUT_S,
-    )  # fmt: skip
+    with _explained():
+        answer = run(
+            Repository(folder, search=True), "ls-remote", "--quiet", remote.url, "HEAD",
+            interruption=context.interruption, transport=remote.transport, settings=remote.settings,
+            timeout_s=ASK_TIMEOUT_S,
+        )  # fmt: skip
     if not answer:
         raise SourceFailed("the remote has no commit under HEAD")
     return OBJECT_FORMATS[len(answer.split()[0]) == 64]
@@ -189,22 +193,36 @@ def _fetch(place: Path, remote: Remote, context: Context) -> None:
         ("transfer.bundleURI", "false"),
     ]
     try:
-        run(
-            Repository(place), "fetch", "--quiet", "--no-tags", "--force", "--no-write-fetch-head",
-            "--no-recurse-submodules", "--no-auto-maintenance", "clet", f"+HEAD:{_REF}",
-            interruption=context.interruption, transport=remote.transport, settings=settings,
-            timeout_s=FETCH_TIMEOUT_S, watch=_scale(place),
-        )  # fmt: skip
-    except SourceFailed as error:
+        with _explained():
+            run(
+                Repository(place), "fetch", "--quiet", "--no-tags", "--force", "--no-write-fetch-head",
+                "--no-recurse-submodules", "--no-auto-maintenance", "clet", f"+HEAD:{_REF}",
+                interruption=context.interruption, transport=remote.transport, settings=settings,
+                timeout_s=FETCH_TIMEOUT_S, watch=_scale(place),
+            )  # fmt: skip
+    except SourceFailed:
         _remove_leftovers(place)
-        if "error: 30" in str(error) or "redirect" in str(error):
-            raise SourceFailed(f"{error}; redirects are not followed: name the address it moved to") from None
         raise
     run(
         Repository(place), "gc", "--auto", "--quiet",
         interruption=context.interruption, timeout_s=FETCH_TIMEOUT_S,
         settings=[("gc.auto", "6700"), ("gc.autoDetach", "false"), ("remote.clet.promisor", "true")],
     )  # fmt: skip
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what to do about errors of git's that do not."""
+    try:
+        yield
+    except SourceFailed as error:
+        if re.search(r"error: 30\d|redirect", str(error)):
+            hint = "redirects are not followed; name the address that it moved to"
+        elif "remote ref HEAD" in str(error):
+            hint = "the remote has no commit under HEAD"
+        else:
+            raise
+        raise SourceFailed(f"{error}; {hint}", unreachable=True) from None
 
 
 def _scale(place: Path) -> Callable[[], None]:

@@ -32,6 +32,11 @@ def path_key(path: bytes) -> int:
     return xxhash.xxh3_64_intdigest(path)
 
 
+def _seconds(digits: str | bytes) -> int:
+    """A commit's time; a commit may also hold nonsense there."""
+    return int(digits) if 0 < len(digits) <= 12 and digits.isdigit() else _UNKNOWN
+
+
 class ChangeTimes:
     """The time of the last change of each path of interest."""
 
@@ -52,10 +57,10 @@ class ChangeTimes:
 
     def read(self, repository: Repository, base: str | None, commit: str, interruption: Interruption) -> None:
         """Learn from the commits that `commit` has and `base` has not, MAX_COMMITS of them at most."""
-        self._head = int(run(repository, "log", "-1", "--format=%ct", commit, interruption=interruption))
+        self._head = _seconds(run(repository, "log", "-1", "--format=%ct", commit, interruption=interruption))
         # No file name can forge this mark: names are part of what the commit's hash is made of.
         mark = f"commit {commit} "
-        head = re.compile(re.escape(mark.encode()) + rb"(\d{1,12})\Z")
+        head = re.compile(re.escape(mark.encode()) + rb"(\d*)\Z")
         flow = fields(
             repository, "log", "-z", f"--format=tformat:{mark}%ct", "--name-only", "--no-renames", "--no-ext-diff",
             "--diff-filter=d", "-O/dev/null", f"--max-count={MAX_COMMITS}", commit, *([f"^{base}"] if base else []),
@@ -66,7 +71,7 @@ class ChangeTimes:
             for word in flow:
                 word = word.removeprefix(b"\n")  # stands between a commit and its first name
                 if match := head.match(word):
-                    moment = int(match[1])
+                    moment = _seconds(match[1])
                     continue
                 keys.append(path_key(word))
                 times.append(moment)

@@ -7,8 +7,10 @@ format, under which git is shown the objects and the shallow boundary.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 
 from clet.sources.adapter import Context, SourceFailed
@@ -43,19 +45,26 @@ def open_path(path: str, context: Context) -> tuple[Repository, str, str]:
         raise SourceFailed("HEAD has no commit yet")
     remote = answer_or_none(found, "config", "--get", "remote.origin.url", interruption=interruption)
     view = context.cache / "git" / f"{hashlib.sha256(os.fsencode(directory)).hexdigest()[:24]}-{object_format}.view"
-    init(view, object_format, context)
+    make(view, object_format, context)
     boundary = Path(shallow) if os.path.isfile(shallow) else None
     name = one_line(without_credentials(remote)) if remote else one_line(directory.name)
     return Repository(view, Path(objects), boundary), head, name or "/"
 
 
-def init(directory: Path, object_format: str, context: Context) -> None:
-    """Make a bare repository of clet's own, if it is not there."""
+def make(directory: Path, object_format: str, context: Context) -> None:
+    """Make a bare repository of clet's own, if it is not there; killed in between, nothing is there."""
+    if (directory / "HEAD").exists():
+        return
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix="new-", ignore_cleanup_errors=True) as folder:
+            new = Path(folder) / "git"
+            new.mkdir()
+            run(
+                Repository(new), "init", "--quiet", "--bare", "--template=", f"--object-format={object_format}",
+                interruption=context.interruption,
+            )  # fmt: skip
+            new.rename(directory)
     except OSError as error:
-        raise SourceFailed(f"{directory}: {error.strerror}") from None
-    run(
-        Repository(directory), "init", "--quiet", "--bare", "--template=", f"--object-format={object_format}",
-        interruption=context.interruption,
-    )  # fmt: skip
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was quicker
+            raise SourceFailed(f"{directory}: {error.strerror}") from None

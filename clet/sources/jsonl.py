@@ -151,18 +151,25 @@ class _Lines:
         )
 
     def _record_again(self, fields: dict[str, Any], text: str) -> Document | None:
-        """The line as the clet record that it is, or None. What is to be masked gives it another text and id."""
+        """The line as the clet record that it is, scrubbed and annotated as this source asks; None if it is none."""
         ident = fields.get("id")
         if not (isinstance(ident, str) and _ID.match(ident) and isinstance(fields.get("source"), str)):
             return None
         canonical = canonical_text(text)
-        if ident != record_id(canonical) or self.context.options.scrub:
+        if ident != record_id(canonical):
             return None
         check_record(fields)
         record = {name: value for name, value in fields.items() if name not in ("tok", "text")}
         for name in ("published", "origin", "url"):
             record.setdefault(name, None)
-        return record | {"text": canonical}
+        options, masked = self.context.options, {}
+        if options.scrub:
+            canonical, masked = self.context.scrubber.scrub(canonical, options.scrub)
+            canonical = canonical_text(canonical)
+            record["id"] = record_id(canonical)
+        if options.license and not record.get("license"):
+            record["license"] = options.license
+        return self.context.annotate(record | {"text": canonical}, masked)
 
 
 def _meta(fields: dict[str, Any], size: int) -> dict[str, Any]:

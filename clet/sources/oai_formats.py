@@ -28,6 +28,7 @@ _TITLES = ("title", "article-title")
 _ABSTRACTS = ("abstract", "description", "summary")
 _DATES = ("date", "issued", "created", "available", "dateissued")
 _MARKUP = re.compile(r"</(?:p|i|b|u|em|strong|sub|sup|div|span|ul|ol|li|a|jats:\w+)>|<br\s*/?>|<p>", re.IGNORECASE)
+_CHARACTER = re.compile(r"&#?\w{2,31};", re.ASCII)  # not `&not` of "and&not", which unescape would take too
 _PARTIAL_DATE = re.compile(r"(\d{4})(?:-(\d{2}))?\Z")
 _DOI = re.compile(r"\b10\.\d{4,9}/\S+")
 # ISO 639-2 codes, which many repositories write, where ISO 639-1 has one too.
@@ -148,7 +149,9 @@ def _abstract(fields: dict[str, list[etree._Element]]) -> str:
 
 def _plain(text: str) -> str:
     """A text without the HTML that some repositories put into it; the `<` of a formula is none."""
-    return fragment_text(text) if _MARKUP.search(text) else html.unescape(text).strip()
+    if _MARKUP.search(text):
+        return fragment_text(text)
+    return _CHARACTER.sub(lambda match: html.unescape(match[0]), text).strip()
 
 
 def _address(identifiers: list[str]) -> str | None:

@@ -48,7 +48,7 @@ def new_document(paper: Paper, known: Known, context: Context, *, origin: str, r
     if not text:
         context.count("without-text")
         return None
-    if len(text) > MAX_TEXT_BYTES // 4:
+    if len(text) > MAX_TEXT_BYTES // 4:  # of characters, which are four bytes at most
         context.bad(f"{one_line(paper.identifier, 100) or 'a record'}: a text of {len(text)} characters, passed over")
         return None
     meta = paper.meta | {

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from clet.sources.adapter import Context, Outlet
 from clet.sources.interruption import Interruption
 from clet.sources.table import Source
-from clet.sources.text import scrub
 from clet.sources.web.page import Download, Manners, Page
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Surroundings:
             now=now,
             outlet=outlet,
             web=self,
-            scrubber=scrub,
+            scrubber=self,
             cache=self.cache,
             options=source.options,
             allow_private=self.allow_private,
@@ -62,6 +61,13 @@ class Surroundings:
     ) -> Download | None:
         """See `clet.sources.web.fetch.Fetcher.download`."""
         return self._web().download(url, folder, validators, manners)
+
+    @staticmethod
+    def scrub(text: str, kinds: frozenset[str]) -> tuple[str, dict[str, int]]:
+        """See `clet.sources.text.scrub`."""
+        from clet.sources.text.scrub import scrub
+
+        return scrub(text, kinds)
 
     def _web(self) -> Fetcher:
         with self._lock:

@@ -40,11 +40,11 @@ class Tokeniser:
         batch = Batch.from_records(documents)
         if self._tokenizer is None:
             return batch
-        ids = [self._tokenizer.encode(texts) for texts in _groups(document["text"] for document in documents)]
+        ids = [self._tokenizer.encode(texts) for texts in groups(document["text"] for document in documents)]
         return batch.with_tokens(Ragged.concat(ids), self._tokenizer.fingerprint)
 
 
-def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
+def groups(texts: Iterable[str]) -> Iterator[list[str]]:
     """The texts in order, about GROUP_CHARS together, at least one a group."""
     group, size = [], 0
     for text in texts:

@@ -40,6 +40,12 @@ class Place(NamedTuple):
         """The place so many inflated bytes later."""
         return Place(self.offset + size, 0) if plain else Place(self.offset, self.skip + size)
 
+    def __str__(self) -> str:
+        return f"byte {self.offset}" + (f", inflated {self.skip} further" if self.skip else "")
+
+
+START = Place(0, 0)
+
 
 class Piece(NamedTuple):
     """Inflated bytes, at least one. `first`: a member begins with them."""

@@ -22,7 +22,7 @@ from clet.sources.adapter import MAX_FILE_BYTES
 from clet.sources.warc_members import Archive, Damage, Piece, Place
 
 MAX_BLOCK_BYTES = MAX_FILE_BYTES
-MAX_HEAD_BYTES = 256 << 10
+MAX_HEAD_BYTES = 64 << 10
 _ARC_LINE_BYTES = 4096
 _DIGITS = 18  # of a length
 
@@ -30,14 +30,15 @@ _WARC = re.compile(rb"WARC/\d\.\d{1,2}[ \t]*\r?\n")
 # URL, address, date, type (in version 2 more fields), length: the URL may hold spaces, the type too.
 _ARC_TEXT = (
     rb"([A-Za-z][A-Za-z0-9+.-]{0,19}:[^\n]{0,3000}?) (\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F:]{2,45}|-) (\d{8,20}) "
-    rb"([^\n]{1,800}?) ([^\s]{1,20})\r?\n"
+    rb"([^\n]{1,800}) ([^\s]{1,20})\r?\n"
 )
 _ARC = re.compile(_ARC_TEXT)
 _NEXT_WARC = re.compile(rb"(?<=\n)" + _WARC.pattern)
 _NEXT_ARC = re.compile(rb"(?<=\n)" + _ARC_TEXT)
 _NEXT_ANY = re.compile(rb"(?<=\n)(?:" + _WARC.pattern + rb"|" + _ARC_TEXT + rb")")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
-_BLANK = b"\r\n"
+_BLANK = re.compile(rb"[\r\n]*")
+_MAX_BLANK_BYTES = 64 << 10  # between two records
 _CLOSING = b"\r\n\r\n"  # behind the block of a WARC record
 _DIGEST_BYTES = {"sha1": 20, "sha256": 32, "md5": 16}
 
@@ -47,12 +48,13 @@ class Record:
     """One record. `kind` is its WARC-Type (an ARC record is a `response`, its file's first a `warcinfo`).
 
     Names of `headers` are in lower case. `block` is None where it is larger than MAX_BLOCK_BYTES. Reading can begin
-    again at `end`, behind it.
+    at `begin`, and at `end`, behind it.
     """
 
     kind: str
     headers: dict[str, str]
     block: bytes | None
+    begin: Place
     end: Place
 
     def intact(self) -> bool:
@@ -159,10 +161,13 @@ class _Reader:
 
     def peek(self, size: int) -> bytes:
         """The next bytes; fewer only at the end of the run."""
-        while len(self._body) - self.at < size and self.more():
-            pass
-        with memoryview(self._body) as body:
-            return bytes(body[self.at : self.at + size])
+        self.has(size)
+        return self.cut(self.at, size)
+
+    @property
+    def num_left(self) -> int:
+        """How many bytes of the body are still to come."""
+        return len(self._body) - self.at
 
     def find(self, pattern: re.Pattern[bytes], limit: int) -> tuple[int, int] | None:
         """(start, end) of the first match at or after the next byte, in `limit` bytes, as indexes into the body."""
@@ -171,15 +176,32 @@ class _Reader:
             if match or len(self._body) - self.at >= limit or not self.more():
                 return match.span() if match else None
 
-    def skip_blank(self) -> bool:
-        """Pass over line ends; whether anything follows in this run."""
-        while True:
-            while self.at < len(self._body):
-                if self._body[self.at] not in _BLANK:
-                    return True
-                self.at += 1
+    def has(self, size: int) -> bool:
+        """Whether the run has so many more bytes; they lie in the body then."""
+        while len(self._body) - self.at < size:
             if not self.more():
                 return False
+        return True
+
+    def cut(self, start: int, size: int) -> bytes:
+        """Bytes of the body, by index."""
+        with memoryview(self._body) as body:
+            return bytes(body[start : start + size])
+
+    def skip_blank(self) -> bool:
+        """Pass over line ends; whether anything follows in this run."""
+        begin = self.at
+        while True:
+            self.at = _BLANK.match(self._body, self.at).end()
+            if self.at < len(self._body) or self.at - begin > _MAX_BLANK_BYTES:
+                return True
+            if not self.more():
+                return False
+
+    def skip_endless_head(self, limit: int) -> None:
+        """Pass over bytes without a header's end, but not over the last place where a record might begin."""
+        last = self._body.rfind(b"\nWARC/", self.at, self.at + limit)
+        self.at = max(last, min(self.at + limit, len(self._body)) if last < 0 else last + 1)
 
     def skip(self, size: int) -> bool:
         """Pass over bytes without keeping them; whether there were so many."""
@@ -213,12 +235,12 @@ def _run_records(reader: _Reader, ahead: Callable[[int], bytes] | None) -> Itera
         begin = reader.place()
         parse = _parse_arc if _ARC.match(reader.peek(_ARC_LINE_BYTES)) else _parse_warc
         try:
-            made = parse(reader, ahead)
+            made = parse(reader, begin, ahead)
         except _Wrong as wrong:
             found = reader.seek_record()
             told = not found and reader.damage is not None
             reasons = [str(wrong), reader.damage.reason if told else ""]
-            yield Broken("; ".join(filter(None, reasons)), begin, at_end=not found and reader.last)
+            yield Broken("; ".join(filter(None, reasons)), begin, at_end=wrong.cut and not found and reader.last)
         else:
             yield made
     if reader.damage and not told:
@@ -226,65 +248,76 @@ def _run_records(reader: _Reader, ahead: Callable[[int], bytes] | None) -> Itera
 
 
 class _Wrong(ValueError):
-    """What is wrong with a record, if not its bytes alone. From where the reader stands the next one is looked for."""
+    """What is wrong with a record, apart from its bytes. From where the reader stands the next one is looked for.
+
+    `cut`: it goes on where the run does not.
+    """
+
+    def __init__(self, reason: str, *, cut: bool = False):
+        super().__init__(reason)
+        self.cut = cut
 
 
-def _parse_warc(reader: _Reader, ahead: Callable[[int], bytes] | None) -> Record:
+def _parse_warc(reader: _Reader, begin: Place, ahead: Callable[[int], bytes] | None) -> Record:
     if not _WARC.match(reader.peek(16)):
         reader.at += 1
         raise _Wrong("no record begins where one should")
     end = reader.find(_HEAD_END, MAX_HEAD_BYTES)
     if end is None:
-        reader.at += 1
-        raise _Wrong("its header does not end")
-    headers = parse_headers(bytes(reader.peek(end[0] - reader.at)).decode("utf-8", "replace").split("\n")[1:])
+        cut = not reader.has(MAX_HEAD_BYTES)
+        reader.skip_endless_head(MAX_HEAD_BYTES)
+        raise _Wrong("its header does not end", cut=cut)
+    headers = parse_headers(reader.peek(end[0] - reader.at).decode("utf-8", "replace").split("\n")[1:])
     reader.at, reader.is_arc = end[1], False
-    return _finish(reader, headers.get("warc-type", "").lower(), headers, headers.get("content-length", ""), ahead)
+    kind, length = headers.get("warc-type", "").lower(), headers.get("content-length", "")
+    return Record(kind, headers, _read_block(reader, length, ahead), begin, reader.place())
 
 
-def _parse_arc(reader: _Reader, ahead: Callable[[int], bytes] | None) -> Record:
+def _parse_arc(reader: _Reader, begin: Place, ahead: Callable[[int], bytes] | None) -> Record:
     match = _ARC.match(reader.peek(_ARC_LINE_BYTES))
     url, address, date, kind, length = (part.decode("utf-8", "replace") for part in match.groups())
     kind = kind.partition(" ")[0]
     headers = {"warc-target-uri": url, "warc-ip-address": address, "warc-date": date, "content-type": kind}
-    reader.at += match.end()
-    reader.is_arc = True
-    return _finish(reader, "warcinfo" if url.startswith("filedesc:") else "response", headers, length, ahead)
+    reader.at, reader.is_arc = reader.at + match.end(), True
+    kind = "warcinfo" if url.startswith("filedesc:") else "response"
+    return Record(kind, headers, _read_block(reader, length, ahead), begin, reader.place())
 
 
-def _finish(
-    reader: _Reader, kind: str, headers: dict[str, str], length: str, ahead: Callable[[int], bytes] | None
-) -> Record:
-    """The record whose header was read, or _Wrong with the reader back behind the header."""
+def _read_block(reader: _Reader, length: str, ahead: Callable[[int], bytes] | None) -> bytes | None:
+    """The block behind a header, None if it is too large; the reader stands behind it.
+
+    Raises _Wrong where what follows shows that it is not the whole, with the reader back behind the header.
+    """
     if not (length.isascii() and length.isdigit() and len(length) <= _DIGITS):
         raise _Wrong("its header tells no length")
     size, start = int(length), reader.at
-    if size > MAX_BLOCK_BYTES:
-        block = None
+    large = size > MAX_BLOCK_BYTES
+    if large:
         if ahead and not _follows(ahead(reader.place().offset + size - 1)):
             raise _Wrong(f"has not the {size} bytes that it claims")
         if not reader.skip(size):
-            raise _Wrong(f"cut short of the {size} bytes that it claims")
+            raise _Wrong(f"cut short of the {size} bytes that it claims", cut=True)
         start = reader.at
+    elif not reader.has(size):
+        raise _Wrong(f"cut short: {reader.num_left} of {size} bytes", cut=True)
     else:
-        block = reader.peek(size)
-        if len(block) < size:
-            raise _Wrong(f"cut short: {len(block)} of {size} bytes")
         reader.at += size
-    end, behind = reader.place(), reader.at
+    behind = reader.at
+    offset = reader.place().offset
     closed = not reader.is_arc and reader.peek(len(_CLOSING)) == _CLOSING
     if reader.skip_blank():
         if not (closed or reader.member_began_after(behind) or _begins(reader.peek(_ARC_LINE_BYTES))):
             reader.at = start
             raise _Wrong("its length is wrong")
-    elif reader.damage and reader.damage.place.offset == end.offset:
-        raise _Wrong
-    return Record(kind, headers, block, end)
+    elif reader.damage and reader.damage.place.offset == offset:
+        raise _Wrong("", cut=True)
+    reader.at = behind
+    return None if large else reader.cut(start, size)
 
 
 def _follows(body: bytes) -> bool:
     """Whether behind the last byte of a block, the first of `body`, comes a record or the end."""
-    rest = body[1:].lstrip(_BLANK)
+    rest = body[1:].lstrip(b"\r\n")
     return bool(body) and (not rest or body[1:].startswith(_CLOSING) or bool(_begins(rest)))
 
 

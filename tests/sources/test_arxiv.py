@@ -119,6 +119,12 @@ def test_a_file_that_is_cut_short_fails(read_bytes, kept):
         read_bytes(whole[: int(len(whole) * kept)])
 
 
+def test_a_damaged_resumption_token_is_not_taken_for_the_end_of_the_list(read_bytes):
+    record = "<record><header><identifier>i</identifier></header></record>"
+    with pytest.raises(SourceFailed, match="damaged, and so is its resumption token"):
+        read_bytes(f"<OAI-PMH><ListRecords>{record}</ListRecords><a><resumptionToken/></b></OAI-PMH>")
+
+
 # ---- bytes that are not quite XML
 
 
@@ -207,6 +213,12 @@ def test_arxiv_is_asked_for_its_own_format(host):
 def test_the_protocol_is_told_from_the_url(url, api):
     assert is_url(url)
     assert arxiv.arxiv_api.is_query(url) is api
+
+
+@pytest.mark.parametrize("url", ["http://[::1/oai", "https://[bad]/api/query?search_query=x"])
+def test_what_is_no_url_fails(context, url):
+    with pytest.raises(SourceFailed, match="not a URL"):
+        list(arxiv.read(url, context("arxiv")))
 
 
 # ---- what is known

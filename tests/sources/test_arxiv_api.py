@@ -10,6 +10,7 @@ import pytest
 
 from clet.sources import arxiv, arxiv_api
 from clet.sources.adapter import SourceFailed
+from clet.sources.web.fetch import HttpFailed
 from clet.sources.web.page import Page
 
 START = datetime(2026, 2, 1, tzinfo=UTC)
@@ -28,7 +29,7 @@ class Direct:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return Page(answer.url, answer.read(), "application/atom+xml", "utf-8", {})
         except urllib.error.HTTPError as error:
-            raise SourceFailed(f"HTTP {error.code}", unreachable=True) from None
+            raise HttpFailed(error.code, f"HTTP {error.code}") from None
 
 
 class Api:
@@ -153,6 +154,14 @@ def test_a_paper_that_was_held_back_is_found_later(api, poll):
     api.asked.clear()
     poll(made.cursor)
     assert len(api.asked) == 1  # not every poll looks so far back
+
+
+def test_a_date_in_the_future_hides_nothing(api, poll):
+    api.papers["2601.00013"] = (1, 24 * 365, "From the future.")
+    _, made = poll()
+    api.papers["2601.00014"] = (1, 24 * 40, "After the clock of the test.")
+    assert texts(poll(made.cursor)[0]) == ["After the clock of the test."]
+    assert made.cursor["newest"] == "2026-03-01T12:00:00Z"
 
 
 @pytest.mark.parametrize("number", range(11))
@@ -288,7 +297,9 @@ def test_a_list_of_identifiers_is_not_sorted(api, poll):
     assert "sortBy" not in api.asked[0]
 
 
-@pytest.mark.parametrize("query", ["", "search_query=", f"{QUERY}&start=-1", f"{QUERY}&max_results=many"])
+@pytest.mark.parametrize(
+    "query", ["", "search_query=", f"{QUERY}&start=-1", f"{QUERY}&start=10000", f"{QUERY}&max_results=many"]
+)
 def test_a_url_that_asks_nothing_is_refused(api, poll, query):
     with pytest.raises(SourceFailed):
         poll(query=query)

@@ -1,14 +1,24 @@
 """The fetcher against a real server on loopback: conditional, bounded in every direction, confined."""
 
 import gzip
+import random
 import socket
+import threading
+import time
 import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 
 import pytest
+import zstandard
 
-from clet.sources.web import addresses
 from clet.sources.adapter import SourceFailed
-from clet.sources.web.addresses import is_public
+from clet.sources.interruption import Interrupted, Interruption
+from clet.sources.web import addresses
+from clet.sources.web.addresses import checked_addresses, is_public, numeric_address
+from clet.sources.web.fetch import Fetcher, HttpFailed, Limits
+from clet.sources.web.page import Manners
 
 
 def test_validators_are_sent_back_and_304_is_none(web, fetcher):
@@ -44,18 +54,30 @@ def test_a_redirect_loop_ends(web, fetcher):
     assert len(web.requests) == 6
 
 
+@pytest.mark.parametrize("robots", [True, False])
 @pytest.mark.parametrize(
-    "target", ["http://169.254.169.254/latest", "http://localhost:{port}/", "http://inside.example/"]
+    "target",
+    ["http://169.254.169.254/latest", "http://localhost:{port}/", "http://127.2:{port}/", "http://inside.example/"],
 )
-def test_every_hop_is_checked_against_private_addresses(web, fetcher, monkeypatch, target):
+def test_every_hop_is_checked_against_private_addresses(web, fetcher, monkeypatch, target, robots):
     real = socket.getaddrinfo
     names = {"inside.example": "10.0.0.7", "localhost": "127.0.0.2"}
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *a, **k: real(names.get(host, host), *a, **k))
     monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")  # stands for the open internet
-    web.routes["/hop"] = 302, {"Location": target.format(port=web.port)}, b""
-    with pytest.raises(SourceFailed, match="is a private address"):
-        fetcher(allow_private=False).get(f"{web.url}/hop", {})
-    assert len(web.requests) == 1
+    web.routes["/hop"] = 302, {"Location": "/next"}, b""
+    web.routes["/next"] = 302, {"Location": target.format(port=web.port)}, b""
+    with pytest.raises(SourceFailed, match="is a private address; --allow-private permits it") as failure:
+        fetcher(allow_private=False).get(f"{web.url}/hop", {}, Manners(robots=robots))
+    assert not failure.value.unreachable
+    assert len(web.requests) == 2
+
+
+def test_a_robots_txt_cannot_lead_to_private_addresses_either(web, fetcher, monkeypatch):
+    monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")
+    web.routes["/robots.txt"] = 302, {"Location": "http://169.254.169.254/robots.txt"}, b""
+    with pytest.raises(SourceFailed, match=r"robots\.txt: 169\.254\.169\.254.* is a private address"):
+        fetcher(allow_private=False).get(web.url, {})
+    assert web.requests == []
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "gopher://x/", "//", "javascript:1"])
@@ -132,34 +154,142 @@ def test_a_body_over_the_limit_is_refused_before_it_is_all_read(web, fetcher):
         fetcher(max_bytes=300_000).get(f"{web.url}/endless", {})
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "raw deflate"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "raw deflate", "zstd", "two gzip", "two zstd"])
 def test_bodies_are_inflated(web, fetcher, coding):
-    text = b"some words " * 1000
+    text = random.Random(7).randbytes(70_000) + b"some words " * 20_000
     raw = zlib.compressobj(wbits=-15)
+    squeeze = zstandard.ZstdCompressor().compress
     bodies = {
         "gzip": gzip.compress(text),
         "deflate": zlib.compress(text),
         "raw deflate": raw.compress(text) + raw.flush(),
+        "zstd": squeeze(text),
+        "two gzip": gzip.compress(text[:99]) + gzip.compress(text[99:]) + bytes(5),
+        "two zstd": squeeze(text[:99]) + squeeze(text[99:]),
     }
     web.routes["/z"] = 200, {"Content-Encoding": coding.split()[-1]}, bodies[coding]
     assert fetcher().get(f"{web.url}/z", {}).body == text
+    assert web.requests[0][1]["Accept-Encoding"] == "gzip, deflate, zstd"
 
 
-def test_bombs_are_refused_by_size_and_by_ratio(web, fetcher):
-    web.routes["/bomb"] = 200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(8 << 20))
-    with pytest.raises(SourceFailed, match="inflates over 200-fold"):
+@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 2 * 65536])
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_no_byte_of_a_body_is_left_in_the_decoder(web, fetcher, coding, size):
+    body = {"gzip": gzip.compress, "deflate": zlib.compress}[coding](b"a" * size)
+    web.routes["/z"] = 200, {"Content-Encoding": coding}, body
+    assert fetcher().get(f"{web.url}/z", {}).body == b"a" * size
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+def test_bombs_are_refused_by_size_and_by_ratio(web, fetcher, coding):
+    squeeze = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstandard.ZstdCompressor().compress}[coding]
+    web.routes["/bomb"] = 200, {"Content-Encoding": coding}, squeeze(bytes(24 << 20))
+    with pytest.raises(SourceFailed, match=r"inflates (over 200-fold|to over)") as failure:
         fetcher().get(f"{web.url}/bomb", {})
+    assert not failure.value.unreachable
     with pytest.raises(SourceFailed, match="inflates to over 100000 bytes"):
         fetcher(max_bytes=100_000).get(f"{web.url}/bomb", {})
 
 
+def test_a_zstd_window_beyond_the_standard_is_refused(web, fetcher):
+    parameters = zstandard.ZstdCompressionParameters(window_log=27, compression_level=1)
+    squeezer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    body = squeezer.compress(bytes(100)) + squeezer.flush()
+    web.routes["/z"] = 200, {"Content-Encoding": "zstd"}, body
+    with pytest.raises(SourceFailed, match="damaged zstd body"):
+        fetcher().get(f"{web.url}/z", {})
+
+
+def test_a_coding_that_was_not_asked_for_is_refused(web, fetcher):
+    web.routes["/br"] = 200, {"Content-Encoding": "br"}, b"\x0b\x02\x80hello\x03"
+    with pytest.raises(SourceFailed, match="answers in br, which was not asked for"):
+        fetcher().get(f"{web.url}/br", {})
+
+
 def test_cut_and_damaged_bodies_are_failures_not_documents(web, fetcher):
-    body = gzip.compress(b"some words " * 1000)
+    body, text = gzip.compress(b"some words " * 1000), b"some words " * 1000
     web.routes["/cut"] = 200, {"Content-Encoding": "gzip"}, body[:-9]
+    web.routes["/cut-zstd"] = 200, {"Content-Encoding": "zstd"}, zstandard.ZstdCompressor().compress(text)[:-3]
     web.routes["/damaged"] = 200, {"Content-Encoding": "gzip"}, b"\x1f\x8bnonsense" + body
-    for path, words in (("/cut", "cut short"), ("/damaged", "damaged gzip body")):
+    for path, words in (("/cut", "cut short"), ("/cut-zstd", "cut short"), ("/damaged", "damaged gzip body")):
         with pytest.raises(SourceFailed, match=words):
             fetcher().get(web.url + path, {})
+
+
+def say(text):
+    """A route that sends these bytes and hangs up."""
+
+    def route(handler):
+        handler.wfile.write(text)
+
+    return route
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HEAD + b"Content-Length: 100\r\n\r\nonly a little",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\nhello\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 7\r\n\r\nhello",
+        HEAD + b"Content-Length: -5\r\n\r\nhello",
+        b"<html>HTTP/0.9 says hello</html>\r\n",
+        b"\x16\x03\x01\x00\xa5nonsense" * 100,
+        HEAD + b"X: " + b"y" * 300_000 + b"\r\n\r\n",
+        HEAD + b"".join(b"X%d: y\r\n" % number for number in range(30_000)) + b"\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000,
+        b"",
+    ],
+    ids=["length", "chunks", "chunk size", "two lengths", "negative", "0.9", "tls", "line", "flood", "100s", "silence"],
+)
+def test_answers_that_break_http_are_failures_after_a_few_tries(web, fetcher, answer):
+    web.routes["/broken"] = say(answer)
+    with pytest.raises(SourceFailed) as failure:
+        fetcher(tries=3).get(f"{web.url}/broken", {}, Manners(robots=False))
+    assert failure.value.unreachable
+    assert len(str(failure.value)) < 300
+    assert len(web.requests) == 3
+
+
+def test_a_broken_connection_is_tried_again_after_a_random_time_that_grows(web, fetcher, patience):
+    answers = [
+        say(b""),
+        say(HEAD + b"Content-Length: 9\r\n\r\nhalf"),
+        (502, {}, b""),
+        (504, {}, b""),
+        (200, {}, b"at last"),
+    ]
+    web.routes["/flaky"] = lambda handler: route(handler) if callable(route := answers.pop(0)) else route
+    assert (
+        fetcher(tries=5, back_off_s=4.0, max_wait_s=20.0).get(f"{web.url}/flaky", {}, Manners(robots=False)).body
+        == b"at last"
+    )
+    assert len(patience.slept) == 4
+    assert all(0 <= wait <= longest for wait, longest in zip(patience.slept, (4.0, 8.0, 16.0, 20.0), strict=True))
+    assert len(set(patience.slept)) == 4
+
+
+def test_a_length_over_the_limit_is_refused_before_anything_is_read(web, fetcher):
+    web.routes["/"] = lambda handler: handler.wfile.write(HEAD + b"Content-Length: 999999999999\r\n\r\n")
+    with pytest.raises(SourceFailed, match="over 33554432 bytes"):
+        fetcher().get(web.url, {})
+
+
+@pytest.mark.parametrize("etag", [b'"a\x01b"', b'"' + b"x" * 2000 + b'"', b"   "])
+def test_validators_that_cannot_be_sent_back_are_not_kept(web, fetcher, etag):
+    web.routes["/"] = say(HEAD + b"Content-Length: 1\r\nETag: " + etag + b"\r\n\r\nx")
+    page = fetcher().get(web.url, {})
+    assert page.validators == {"url": web.url}
+    assert fetcher().get(web.url, page.validators).body == b"x"
+
+
+def test_a_304_that_nobody_asked_for_is_a_failure(web, fetcher):
+    web.routes["/"] = 304, {}, b""
+    with pytest.raises(HttpFailed, match="HTTP 304"):
+        fetcher().get(web.url, {})
 
 
 def test_one_byte_at_a_time_meets_the_deadline_in_head_and_body(web, fetcher):
@@ -172,7 +302,7 @@ def test_one_byte_at_a_time_meets_the_deadline_in_head_and_body(web, fetcher):
     web.routes["/body"] = lambda handler: drip(handler, b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n")
     for path in ("/head", "/body"):
         with pytest.raises(SourceFailed, match="deadline") as failure:
-            fetcher(connect_s=0.1, first_byte_s=0.2, body_s=0.3).get(web.url + path, {})
+            fetcher(connect_s=0.5, first_byte_s=0.2, body_s=0.3).get(web.url + path, {}, Manners(robots=False))
         assert failure.value.unreachable
 
 
@@ -180,13 +310,23 @@ def test_busy_servers_are_asked_again_as_they_wish(web, fetcher, patience):
     answers = [(503, {"Retry-After": "7"}, b""), (429, {}, b""), (200, {}, b"at last")]
     web.routes["/busy"] = lambda handler: answers.pop(0)
     assert fetcher().get(f"{web.url}/busy", {}).body == b"at last"
-    assert patience.slept == [7.0, 2.0]
+    assert len(patience.slept) == 2
+    assert patience.slept[0] == pytest.approx(7.0, abs=0.5)
+    assert 0 <= patience.slept[1] <= 2.0
+
+
+def test_retry_after_may_be_a_date_by_the_servers_own_clock(web, fetcher, patience):
+    answers = [(503, {"Retry-After": formatdate(time.time() + 9, usegmt=True)}, b""), (200, {}, b"at last")]
+    web.routes["/busy"] = lambda handler: answers.pop(0)
+    assert fetcher().get(f"{web.url}/busy", {}).body == b"at last"
+    assert patience.slept[0] == pytest.approx(9.0, abs=2.0)
 
 
 def test_a_long_wait_is_a_failure_and_tries_are_bounded(web, fetcher):
     web.routes["/later"] = 429, {"Retry-After": "3600"}, b""
-    with pytest.raises(SourceFailed, match="asks to wait 3600 s"):
+    with pytest.raises(HttpFailed, match="HTTP 429, asks to wait 3600 s") as failure:
         fetcher().get(f"{web.url}/later", {})
+    assert (failure.value.retry_s, failure.value.unreachable, failure.value.status) == (3600.0, True, 429)
     assert len(web.requests) == 1
     web.routes["/never"] = 503, {}, b""
     with pytest.raises(SourceFailed, match="HTTP 503"):
@@ -194,23 +334,89 @@ def test_a_long_wait_is_a_failure_and_tries_are_bounded(web, fetcher):
     assert len(web.requests) == 4
 
 
-def test_requests_to_one_public_host_keep_their_distance(web, fetcher, patience, monkeypatch):
-    monkeypatch.setattr("clet.sources.web.connection.is_public", lambda address: True)
-    web.routes["/"] = 200, {}, b"x"
-    asking = fetcher(spacing_s=5.0)
-    asking.get(web.url, {})
-    asking.get(web.url, {})
-    assert len(patience.slept) == 1
-    assert 0 < patience.slept[0] <= 5.0
+def test_a_host_that_wants_to_be_left_alone_is_left_alone_by_everyone(web, fetcher, patience):
+    web.routes["/later"] = 503, {"Retry-After": "3600"}, b""
+    web.routes["/other"] = 200, {}, b"x"
+    asking = fetcher()
+    with pytest.raises(SourceFailed, match="asks to wait 3600 s"):
+        asking.get(f"{web.url}/later", {})
+    with pytest.raises(SourceFailed, match=r"127\.0\.0\.1 asks to wait 3[56]") as failure:
+        asking.get(f"{web.url}/other", {})
+    assert failure.value.retry_s == pytest.approx(3600, abs=60)
+    assert asking.get(f"http://localhost:{web.port}/other", {}).body == b"x"
+    patience.sleep(3600)
+    assert asking.get(f"{web.url}/other", {}).body == b"x"
 
 
-def test_credentials_go_to_their_host_only_and_are_not_kept(web, fetcher):
+def test_public_hosts_are_asked_twice_a_second_at_most_and_private_ones_freely(web, fetcher, patience, monkeypatch):
     web.routes["/"] = 200, {}, b"x"
-    web.routes["/away"] = 302, {"Location": f"http://localhost:{web.port}/"}, b""
-    page = fetcher().get(f"http://me:secret@127.0.0.1:{web.port}/away", {})
-    assert web.requests[0][1]["Authorization"].startswith("Basic ")
+    asking = fetcher()
+    for _ in range(5):
+        asking.get(web.url, {}, Manners(robots=False))
+    assert patience.slept == []
+    monkeypatch.setattr("clet.sources.web.fetch.is_public", lambda address: True)
+    asking = fetcher()
+    for _ in range(4):
+        asking.get(web.url, {}, Manners(robots=False))
+    assert len(patience.slept) == 2  # the burst is two
+    assert patience.slept == pytest.approx([0.5, 0.5], abs=0.4)
+
+
+def test_a_rate_that_an_adapter_states_holds_for_every_host(web, fetcher, patience):
+    web.routes["/"] = 200, {}, b"x"
+    asking = fetcher()
+    for _ in range(3):
+        asking.get(web.url, {}, Manners(rate=1 / 3, robots=False))
+    assert patience.slept == pytest.approx([3.0, 3.0], abs=0.5)
+
+
+@pytest.mark.parametrize("agent", ["clet/1.0", "me", "me@home", ""])
+def test_where_a_contact_is_wanted_nothing_is_sent_without_one(web, patience, agent):
+    with pytest.raises(SourceFailed, match=r"wants to know who asks; give --user-agent 'Name you@example.org'"):
+        Fetcher(agent, allow_private=True).get(web.url, {}, Manners(contact=True))
+    assert web.requests == web.robots == []
+
+
+@pytest.mark.parametrize(
+    "agent", ["Jo Doe jo@example.org", "clet/1.0 (+https://example.org/bot)", "x <jo@example.org>"]
+)
+def test_a_mail_address_or_a_url_is_a_contact(web, agent):
+    web.routes["/"] = 200, {}, b"x"
+    assert Fetcher(agent, allow_private=True).get(web.url, {}, Manners(contact=True)).body == b"x"
+    assert web.requests[0][1]["User-Agent"] == agent
+
+
+def test_what_is_accepted_can_be_said(web, fetcher):
+    web.routes["/"] = 200, {}, b"x"
+    fetcher().get(web.url, {}, Manners(accept="application/json"))
+    assert web.requests[0][1]["Accept"] == "application/json"
+
+
+def test_credentials_go_to_their_origin_only_and_are_not_kept(web, fetcher):
+    web.routes["/"] = 200, {"ETag": '"e"'}, b"x"
+    web.routes["/away"] = 302, {"Location": f"http://you:other@localhost:{web.port}/"}, b""
+    web.routes["/here"] = 302, {"Location": "/"}, b""
+    page = fetcher().get(f"http://me:s%23cret@127.0.0.1:{web.port}/away#part", {})
+    assert web.requests[0][1]["Authorization"] == "Basic bWU6cyNjcmV0"
     assert "Authorization" not in web.requests[1][1]
-    assert "secret" not in repr((page.url, page.validators))
+    assert page.url == f"http://localhost:{web.port}/"
+    page = fetcher().get(f"http://me:secret@127.0.0.1:{web.port}/here", {})
+    assert web.requests[3][1]["Authorization"] == "Basic bWU6c2VjcmV0"
+    assert all("Authorization" not in headers for _, headers in web.robots)
+    assert "secret" not in repr(page)
+
+
+@pytest.mark.parametrize("path", ["/500", "/hop", "/private", "/cut"])
+def test_no_failure_shows_credentials(web, fetcher, path):
+    web.routes |= {
+        "/500": (500, {}, b""),
+        "/hop": (302, {"Location": "ftp://me:secret@x/"}, b""),
+        "/private": (302, {"Location": "http://me:secret@nowhere.invalid/"}, b""),
+        "/cut": say(HEAD + b"Content-Length: 9\r\n\r\nhalf"),
+    }
+    with pytest.raises(SourceFailed) as failure:
+        fetcher().get(f"http://me:secret@127.0.0.1:{web.port}{path}", {})
+    assert "secret" not in str(failure.value)
 
 
 @pytest.mark.parametrize(
@@ -219,3 +425,175 @@ def test_credentials_go_to_their_host_only_and_are_not_kept(web, fetcher):
 def test_what_is_no_web_address_is_a_failure(fetcher, url):
     with pytest.raises(SourceFailed):
         fetcher().get(url, {})
+
+
+# ---- connections
+
+
+def test_a_connection_is_kept_and_one_that_was_closed_meanwhile_is_replaced_at_once(web, fetcher, patience):
+    peers = []
+
+    def route(handler):
+        peers.append(handler.client_address)
+        if handler.path == "/last":
+            handler.close_connection = True
+        return 200, {}, b"x"
+
+    web.routes |= {"/": route, "/last": route}
+    asking = fetcher(tries=1)
+    for path in ("/", "/", "/last", "/", "/"):
+        assert asking.get(web.url + path, {}, Manners(robots=False)).body == b"x"
+    assert len(set(peers)) == 2
+    assert patience.slept == []
+
+
+def test_a_redirects_body_is_read_so_that_its_connection_can_be_kept(web, fetcher):
+    peers = []
+
+    def note(answer):
+        def route(handler):
+            peers.append(handler.client_address)
+            return answer
+
+        return route
+
+    web.routes |= {"/a": note((302, {"Location": "/b"}, b"moved " * 50)), "/b": note((200, {}, b"x"))}
+    fetcher().get(f"{web.url}/a", {})
+    assert len(set(peers)) == 1
+
+
+def test_a_name_that_is_not_resolved_in_time_is_a_failure(monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(30) and [])
+    try:
+        with pytest.raises(SourceFailed, match="not resolved in time") as failure:
+            checked_addresses("slow.example", 80, False, 0.05)
+        assert failure.value.unreachable
+    finally:
+        over.set()
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.1", "127.0.0.1"), ("0x7f000001", "127.0.0.1"), ("::1", "::1"), ("10.0.0.1", "10.0.0.1"), ("example", None)],
+)
+def test_addresses_are_known_in_every_spelling(host, address):
+    assert numeric_address(host) == address
+
+
+# ---- many threads
+
+
+class Hosts:
+    """One server under many names; notes how many requests are being answered at once, in all and for each name."""
+
+    def __init__(self, web, monkeypatch, number):
+        self.names = [f"host{index}.example" for index in range(number)]
+        real = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, *a, **k: real("127.0.0.1" if host in self.names else host, *a, **k),
+        )
+        self.now, self.most, self.lock = Counter(), Counter(), threading.Lock()
+        self.web = web
+
+    def answering(self, handler, answer):
+        host = handler.headers["Host"].partition(":")[0]
+        with self.lock:
+            for key in (host, "all"):
+                self.now[key] += 1
+                self.most[key] = max(self.most[key], self.now[key])
+        self.web.over.wait(0.003)  # so that they meet
+        with self.lock:
+            for key in (host, "all"):
+                self.now[key] -= 1
+        return answer
+
+    def url(self, index, path):
+        return f"http://{self.names[index % len(self.names)]}:{self.web.port}{path}"
+
+
+def test_never_two_requests_at_once_to_a_host_and_never_more_than_allowed_in_all(web, patience, monkeypatch):
+    hosts = Hosts(web, monkeypatch, 12)
+    web.routes["/x"] = lambda handler: hosts.answering(handler, (200, {}, b"x"))
+    asking = Fetcher("tests", allow_private=True, interruption=patience, connections=5, clock=patience.clock)
+    with ThreadPoolExecutor(50) as threads:
+        pages = list(threads.map(lambda index: asking.get(hosts.url(index, "/x"), {}), range(150)))
+    assert [page.body for page in pages] == [b"x"] * 150
+    assert {hosts.most[name] for name in hosts.names} == {1}
+    assert 1 < hosts.most["all"] <= 5
+    assert len(web.robots) == 12  # one a host, however many threads asked
+    asking.close()
+
+
+def test_hosts_that_redirect_to_each_other_cannot_lock_each_other_out(web, patience, monkeypatch):
+    hosts = Hosts(web, monkeypatch, 2)
+    web.routes["/there"] = lambda handler: hosts.answering(
+        handler, (302, {"Location": hosts.url("host0" in handler.headers["Host"], "/back")}, b"")
+    )
+    web.routes["/back"] = lambda handler: hosts.answering(
+        handler, (302, {"Location": hosts.url("host0" in handler.headers["Host"], "/end")}, b"")
+    )
+    web.routes["/end"] = lambda handler: hosts.answering(handler, (200, {}, b"x"))
+    asking = Fetcher("tests", allow_private=True, interruption=patience, connections=1, clock=patience.clock)
+    with ThreadPoolExecutor(16) as threads:
+        pages = list(threads.map(lambda index: asking.get(hosts.url(index, "/there"), {}), range(32)))
+    assert [page.body for page in pages] == [b"x"] * 32
+    assert hosts.most["all"] == 1
+
+
+def test_deadlines_belong_to_their_own_requests(web, monkeypatch):
+    hosts = Hosts(web, monkeypatch, 8)
+
+    def slowly(handler):
+        handler.wfile.write(HEAD + b"Content-Length: 9\r\n\r\n")
+        web.over.wait(5)
+
+    web.routes |= {"/slow": slowly, "/x": lambda handler: hosts.answering(handler, (200, {}, b"x"))}
+    asking = Fetcher("tests", allow_private=True, limits=Limits(body_s=1.0, tries=1))
+
+    def ask(index):
+        try:
+            return asking.get(hosts.url(index, "/slow" if index == 0 else "/x"), {}, Manners(robots=False)).body
+        except SourceFailed as failure:
+            return str(failure)
+
+    with ThreadPoolExecutor(8) as threads:
+        said = list(threads.map(ask, range(8)))
+    assert said == ["too slow: a deadline passed"] + [b"x"] * 7
+
+
+@pytest.mark.parametrize("where", ["turn", "answer", "pace"])
+def test_the_end_is_noticed_wherever_a_thread_waits(web, where):
+    interruption, asked = Interruption(), threading.Event()
+
+    def silence(handler):
+        asked.set()
+        web.over.wait(20)
+
+    web.routes |= {"/silence": silence, "/": (200, {}, b"x")}
+    asking = Fetcher("tests", allow_private=True, interruption=interruption)
+    slow = Manners(rate=1 / 50, robots=False)
+    ended = []
+
+    def ask(path):
+        try:
+            asking.get(web.url + path, {}, slow)
+        except Interrupted:
+            ended.append(path)
+
+    if where == "pace":
+        asking.get(web.url, {}, slow)
+    first = threading.Thread(target=ask, args=("/silence",))
+    first.start()
+    if where != "pace":
+        assert asked.wait(10)
+    second = threading.Thread(target=ask, args=("/",)) if where == "turn" else first
+    if second is not first:
+        second.start()
+    interruption.stop.set()
+    for thread in (first, second):
+        thread.join(10)
+        assert not thread.is_alive()
+    assert sorted(ended) == (["/", "/silence"] if where == "turn" else ["/silence"])

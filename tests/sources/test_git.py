@@ -298,7 +298,14 @@ def test_binary_generated_vendored_and_linked_files_are_passed_over(repository, 
     repository.commit("2020-01-01T00:00:00Z")
     assert paths(read()) == ["keep.js"]
     assert read.context.outlet.counts == {
-        **{"binary": 1, "vendored": 1, "lock": 1, "generated": 2, "minified": 1, "blank": 1, "lfs": 1, "link": 1}
+        "binary": 1,
+        "vendored": 1,
+        "lock": 1,
+        "generated": 2,
+        "minified": 1,
+        "blank": 1,
+        "lfs": 1,
+        "link": 1,
     }
 
 

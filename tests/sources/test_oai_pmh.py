@@ -12,6 +12,7 @@ import pytest
 from clet.record import record_id
 from clet.sources import arxiv, oai_pmh
 from clet.sources.adapter import SourceFailed
+from clet.sources.web.fetch import HttpFailed
 from clet.sources.web.page import Page
 
 PAGE = 5
@@ -29,13 +30,11 @@ class Direct:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return Page(answer.url, answer.read(), "text/xml", "utf-8", {})
         except urllib.error.HTTPError as error:
-            raise SourceFailed(f"HTTP {error.code}", unreachable=True) from None
+            raise HttpFailed(error.code, f"HTTP {error.code}") from None
 
 
 class Repository:
     """An OAI-PMH 2.0 server: `records[name]` is [datestamp, text or None where deleted]. Its tokens are odd."""
-
-    path = "/oai"
 
     def __init__(self, *, seconds, now="2026-02-20T10:00:00Z"):
         self.seconds, self.now = seconds, now
@@ -48,7 +47,7 @@ class Repository:
 
     def get(self, path, _):
         """What the loopback server asks for a path."""
-        arguments = dict(parse_qsl(urlsplit(path).query, keep_blank_values=True))
+        self.path, arguments = path, dict(parse_qsl(urlsplit(path).query, keep_blank_values=True))
         self.asked.append(arguments)
         if self.answers:
             answer = self.answers.pop(0)
@@ -147,6 +146,7 @@ def test_every_record_of_every_page_comes_out_once(repository, harvest):
     assert sorted(texts(documents)) == live(repository)
     assert sorted(gone(documents)) == ["oai:lib:04", "oai:lib:11", "oai:lib:17"]
     assert len(repository.asked) == math.ceil(23 / PAGE)
+    assert "a%20b%2B%2520%26%C3%A9" in repository.path
     assert repository.asked[0] == {"verb": "ListRecords", "metadataPrefix": "oai_dc"}
     assert made.outlet.complaints == []
 
@@ -167,7 +167,7 @@ def test_requests_keep_to_the_terms_of_use(repository, harvest):
 
 
 def test_the_next_harvest_begins_at_the_date_of_the_first_page(repository, harvest):
-    dates = iter(["2026-02-20T10:00:00Z", "2026-02-20T10:00:09Z"] * 3)
+    dates = iter(["2026-02-20T10:00:00Z", *["2026-02-20T10:00:09Z"] * 4])
     repository.on_page = lambda _: setattr(repository, "now", next(dates))
     _, made = harvest()
     repository.on_page = lambda _: None

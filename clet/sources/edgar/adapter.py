@@ -10,7 +10,6 @@ is mapped, never held; memory is one document of it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from clet.sources.edgar.current import all_pages, full_pages, mark_day
 from clet.sources.edgar.filing import ARCHIVES, is_wanted, page_document, submission_documents
 from clet.sources.edgar.listing import Company, Listed, read_atom, read_company, read_index
 from clet.sources.edgar.sgml import Body
-from clet.sources.paths import Found, file_signature, file_url, one_file, open_regular, read_bounded
+from clet.sources.paths import Found, file_signature, file_url, one_file, read_bounded
 from clet.sources.table import is_url, without_credentials
 from clet.streams import InputFile
 
@@ -84,10 +83,9 @@ def _read_url(url: str, context: Context) -> Iterator[Document]:
             context.count("unchanged")
             yield from Backlog(_Place(url, url).archives, context).finish()
             return
-        body, download = answer
         place = _Place(urlsplit(url).path.rpartition("/")[2] or url, url)
-        yield from _read_body(body, download.raw, place, context)
-        context.cursor["http"] = download.validators
+        yield from _read_body(answer.body, answer.raw, place, context)
+        context.cursor["http"] = answer.validators
 
 
 def _read_file(found: Found, context: Context) -> Iterator[Document]:
@@ -98,8 +96,8 @@ def _read_file(found: Found, context: Context) -> Iterator[Document]:
         context.count("unchanged")
         yield from Backlog(place.archives, context).finish()
         return
-    with bodies.opened(found.path) as body:
-        yield from _read_body(body, None, place, context)
+    with bodies.local_body(found.path) as (body, raw):
+        yield from _read_body(body, raw, place, context)
     context.cursor["file"] = signature
 
 
@@ -111,14 +109,14 @@ def _read_stdin(context: Context) -> Iterator[Document]:
     yield from _read_body(bodies.plain(body, "stdin"), raw_hash(body), _Place("stdin"), context)
 
 
-def _read_body(body: Body, raw: str | None, place: _Place, context: Context) -> Iterator[Document]:
+def _read_body(body: Body, raw: str, place: _Place, context: Context) -> Iterator[Document]:
     """The documents of a body, or of the filings that it lists."""
     kind = bodies.kind_of(body)
     if kind == bodies.SUBMISSION:
         forms = context.options.forms
-        yield from submission_documents(body, raw or _file_hash(place), context, name=place.name, forms=forms)
+        yield from submission_documents(body, raw, context, name=place.name, forms=forms)
     elif kind == bodies.PAGE:
-        yield from _read_page(body, raw or _file_hash(place), place, context)
+        yield from _read_page(body, raw, place, context)
     elif kind in (bodies.ATOM, bodies.JSON, bodies.INDEX):
         backlog = Backlog(place.archives, context)
         listed = {bodies.ATOM: _read_current, bodies.JSON: _read_company, bodies.INDEX: _read_index}[kind]
@@ -128,11 +126,6 @@ def _read_body(body: Body, raw: str | None, place: _Place, context: Context) -> 
         raise SourceFailed(f"{place.name}: the page that EDGAR sends to those who ask too fast, not a filing")
     else:
         raise SourceFailed(f"{place.name}: holds no filing and no list of filings")
-
-
-def _file_hash(place: _Place) -> str:
-    with open_regular(place.file or "") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_page(body: Body, raw: str, place: _Place, context: Context) -> Iterator[Document]:
@@ -169,7 +162,7 @@ def _read_company(body: Body, place: _Place, backlog: Backlog, context: Context)
 def _older(url: str, company: Company, context: Context) -> list[Listed]:
     cik = company.filings[0].cik if company.filings else None
     with asked(url, context) as answer:
-        older = read_company(answer[0], cik) if answer else None
+        older = read_company(answer.body, cik) if answer else None
     if older is None:
         raise SourceFailed(f"{url}: JSON that holds no filings", unreachable=True)
     return older.filings
@@ -178,8 +171,9 @@ def _older(url: str, company: Company, context: Context) -> list[Listed]:
 def _read_index(body: Body, place: _Place, backlog: Backlog, context: Context) -> Iterator[Document]:
     filings: list[Listed] = []
     bad: list[int] = []
-    number = 0
-    for number, entry in enumerate(read_index(body), 1):
+    empty = True
+    for entry in read_index(body):
+        empty = False
         if isinstance(entry, int):
             bad.append(entry)
         elif is_wanted(entry.form, context.options.forms):
@@ -188,6 +182,6 @@ def _read_index(body: Body, place: _Place, backlog: Backlog, context: Context) -
             context.count("other-form")
     if bad:
         context.bad(f"{place.name}: {len(bad)} lines are no entries of an index, the first at line {bad[0]}")
-    if number == 0:
+    if empty:
         context.count("empty-index")
     yield from backlog.read(sorted(filings, key=lambda filing: filing.time))

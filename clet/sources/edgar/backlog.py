@@ -9,19 +9,21 @@ at most MAX_SEEN filings or those of one day.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from clet.record import format_time
+from clet.record import format_time, raw_hash
 from clet.sources.adapter import Context, Document, SourceFailed
-from clet.sources.edgar.bodies import LIMITED, SUBMISSION, kind_of, opened
+from clet.sources.edgar.bodies import LIMITED, SUBMISSION, kind_of, mapped, plain
 from clet.sources.edgar.filing import is_wanted, submission_documents
 from clet.sources.edgar.listing import Listed
 from clet.sources.edgar.sgml import Body
-from clet.sources.web.page import Download, Manners
+from clet.sources.paths import open_regular
+from clet.sources.web.fetch import HttpFailed
+from clet.sources.web.page import Manners
 
 # EDGAR allows ten requests a second in all and asks for a contact in the user agent; its terms stand for robots.txt.
 MANNERS = Manners(rate=8.0, burst=1, robots=False, contact=True)
@@ -32,38 +34,59 @@ MAX_MISSES = 3  # filings in a row that cannot be had: then it is not the filing
 GIVE_UP_TRIES = 5
 GIVE_UP_DAYS = 1.0
 
-# EDGAR says 403 to those who ask too fast, and also where there is no such file.
-_REFUSED = re.compile(r"HTTP (?:403|429)\b")
+_ABSENCES = (404, 410)
+_REFUSALS = (403, 429)  # EDGAR says 403 to those who ask too fast, and also where there is no such file
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came: the body, and the hash of its bytes as they came."""
+
+    body: Body
+    raw: str
+    validators: dict[str, str]
 
 
 @contextmanager
-def asked(
-    url: str, context: Context, validators: dict[str, str] | None = None
-) -> Iterator[tuple[Body, Download] | None]:
-    """The body at a URL and the answer it came with, or None where nothing changed. Raises SourceFailed."""
+def asked(url: str, context: Context, validators: dict[str, str] | None = None) -> Iterator[Answer | None]:
+    """What a URL answers, or None where nothing changed. Raises SourceFailed.
+
+    It is asked for in memory, since then it travels compressed, and as a file if it turns out too large for that.
+    """
+    with ExitStack() as cleanup:
+        try:
+            answer = _answer(url, context, validators, cleanup)
+        except HttpFailed as error:
+            if error.status in _REFUSALS:
+                raise Refused(f"{error}: over EDGAR's request limit, or no such file", error.retry_s) from None
+            raise
+        if answer is not None and kind_of(answer.body) == LIMITED:
+            raise Refused("over EDGAR's request limit, which asks to wait 10 minutes", surely=True)
+        yield answer
+
+
+def _answer(url: str, context: Context, validators: dict[str, str] | None, cleanup: ExitStack) -> Answer | None:
     try:
-        download = context.download(url, validators, MANNERS)
+        page = context.fetch(url, validators, MANNERS)
     except SourceFailed as error:
-        if _REFUSED.match(str(error)):
-            raise Refused(f"{error}: over EDGAR's request limit, or no such file") from None
-        raise
+        if error.unreachable:
+            raise
+    else:
+        return Answer(plain(page.body, url), raw_hash(page.body), page.validators) if page else None
+    download = context.download(url, validators, MANNERS)
     if download is None:
-        yield None
-        return
-    try:
-        with opened(str(download.path)) as body:
-            if kind_of(body) == LIMITED:
-                raise Refused("over EDGAR's request limit, which asks to wait 10 minutes", surely=True)
-            yield body, download
-    finally:
-        download.discard()
+        return None
+    cleanup.callback(download.discard)
+    file = cleanup.enter_context(open_regular(str(download.path)))
+    body = plain(cleanup.enter_context(mapped(file)), url)
+    return Answer(body, download.raw, download.validators)
 
 
 class Refused(SourceFailed):
     """EDGAR answers nothing for a while. `surely`: it said so itself."""
 
-    def __init__(self, reason: str, *, surely: bool = False):
-        super().__init__(reason, unreachable=True, retry_s=LIMITED_S)
+    def __init__(self, reason: str, wait_s: float | None = None, *, surely: bool = False):
+        super().__init__(reason, unreachable=True, retry_s=max(LIMITED_S, wait_s or 0.0))
         self.surely = surely
 
 
@@ -121,6 +144,8 @@ class Backlog:
                 self._context.bad(f"{filing.accession}: {error}")
                 return
             self._owe(filing, error)
+            if isinstance(error, HttpFailed) and error.status in _ABSENCES:
+                return
             self._misses += 1
             if isinstance(error, Refused) or self._misses >= MAX_MISSES:
                 raise
@@ -139,10 +164,9 @@ class Backlog:
     def _documents(self, filing: Listed) -> Iterator[Document]:
         url = f"{self._archives}edgar/data/{filing.cik}/{filing.accession}.txt"
         with asked(url, self._context) as answer:
-            if answer is None or kind_of(answer[0]) != SUBMISSION:
+            if answer is None or kind_of(answer.body) != SUBMISSION:
                 raise SourceFailed("what came is no submission", unreachable=True)
-            body, download = answer
-            yield from submission_documents(body, download.raw, self._context, name=f"CIK {filing.cik}")
+            yield from submission_documents(answer.body, answer.raw, self._context, name=f"CIK {filing.cik}")
 
     # ---- what is known
 

@@ -1,21 +1,26 @@
-"""What EDGAR answered, opened without copying it, and what it is, told by its content alone.
+"""What EDGAR sends, opened without holding all of it, and what it is, told by its content alone.
 
-A file is mapped into memory, so a submission of hundreds of megabytes costs address space and no more; only what is
-compressed is inflated whole, up to MAX_INFLATED_BYTES.
+What is large is mapped into memory, so a submission of hundreds of megabytes costs address space and no more; only
+what is compressed is inflated whole, up to MAX_INFLATED_BYTES.
 """
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 from clet.codecs import sniff
-from clet.sources.adapter import SourceFailed
+from clet.record import raw_hash
+from clet.sources.adapter import MAX_FILE_BYTES, SourceFailed
 from clet.sources.edgar.sgml import Body, is_submission
-from clet.sources.paths import inflate, open_regular, shown
+from clet.sources.paths import inflate, open_regular, read_file, shown
 
 MAX_BODY_BYTES = 2 << 30  # mapped; the largest submissions, of asset-backed securities, have about 1 GB
 MAX_INFLATED_BYTES = 256 << 20
@@ -28,8 +33,7 @@ _LIMITED = re.compile(
     rb"|<h1>[^<]{0,40}Exceeded the SEC.{1,8}s Traffic Limit"
 )
 _INDEX = re.compile(
-    rb"^[^\n]*(?:Form Type[^\n]*Date Filed|Company Name[^\n]*Form Type|CIK\|Company Name\|Form Type)[^\n]*$",
-    re.MULTILINE,
+    rb"^[^\n]*(?:Form Type[^\n]*Date Filed|Company Name[^\n]*Form Type)[^\n]*$", re.MULTILINE | re.IGNORECASE
 )
 _ATOM = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,1000}?-->\s*)*<feed[\s>]", re.DOTALL)
 _FIRST_TAG = re.compile(
@@ -42,24 +46,41 @@ _LOOK_CHARS = 1 << 16
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Body]:
-    """The body in a file, inflated where it is gzip or zstd. Raises SourceFailed."""
+def local_body(path: str) -> Iterator[tuple[Body, str]]:
+    """(the body in somebody's file, inflated where it is gzip or zstd; SHA-256 of the file). Raises SourceFailed.
+
+    A large one is copied before it is mapped: a file that its owner cuts short would kill who has it mapped.
+    """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BODY_BYTES:
             raise SourceFailed(f"{shown(path)}: over {MAX_BODY_BYTES} bytes")
-        if size == 0:  # cannot be mapped
-            yield b""
+        if size > MAX_FILE_BYTES:
+            with tempfile.TemporaryFile() as copy:
+                try:
+                    shutil.copyfileobj(file, copy, 1 << 20)
+                    copy.flush()
+                except OSError as error:
+                    raise SourceFailed(f"{shown(path)}: {error.strerror}", unreachable=True) from None
+                with mapped(copy) as body:
+                    yield plain(body, shown(path)), hashlib.sha256(body).hexdigest()
             return
-        try:
-            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:  # cut short meanwhile, or on a file system without maps
-            raise SourceFailed(f"{shown(path)}: {error}", unreachable=True) from None
-        try:
-            yield plain(mapped, shown(path))
-        finally:
-            with suppress(BufferError):  # a match still points into it; it goes with the match
-                mapped.close()
+    body = read_file(path)
+    yield plain(body, shown(path)), raw_hash(body)
+
+
+@contextmanager
+def mapped(file: BinaryIO) -> Iterator[Body]:
+    """The content of a file that nobody else writes to. Raises SourceFailed."""
+    try:
+        body = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # empty, or on a file system without maps
+        raise SourceFailed(f"cannot be mapped: {error}") from None
+    try:
+        yield body
+    finally:
+        with suppress(BufferError):  # a match still points into it; it goes with the match
+            body.close()
 
 
 def plain(body: Body, name: str) -> Body:

@@ -60,9 +60,9 @@ def mark_day(context: Context) -> None:
 
 def _page(url: str, context: Context) -> AtomPage:
     with asked(url, context) as answer:
-        if answer is None or kind_of(answer[0]) != ATOM:
+        if answer is None or kind_of(answer.body) != ATOM:
             raise SourceFailed("a page of the listing is no Atom feed", unreachable=True)
-        return read_atom(answer[0])
+        return read_atom(answer.body)
 
 
 def _reach(context: Context) -> str:

@@ -20,6 +20,7 @@ from clet.sources.edgar.filing_text import filing_text
 from clet.sources.edgar.plain_text import plain_text
 from clet.sources.edgar.sgml import MAX_FILERS, Body, Header, Part, read_header, split
 from clet.sources.text.decode import decode_text, one_line
+from clet.sources.text.extract import page_title
 from clet.sources.text.language import detect_language
 
 ARCHIVES = "https://www.sec.gov/Archives/"
@@ -34,9 +35,11 @@ _UUENCODED = re.compile(rb"begin [0-7]{3,4} \S")
 _PLAIN_NAME = re.compile(r"[\w.~-]{1,200}\Z", re.ASCII)
 _FACT = re.compile(
     r"<ix:non(?:Numeric|Fraction)\b[^>]{0,2000}?\bname=\s*[\"']dei:"
-    r"(EntityRegistrantName|EntityCentralIndexKey|DocumentType|DocumentPeriodEndDate)[\"'][^>]{0,2000}>(.{0,2000}?)</ix:",
-    re.IGNORECASE | re.DOTALL,
+    r"(EntityRegistrantName|EntityCentralIndexKey|DocumentType|DocumentPeriodEndDate)[\"'][^>]{0,2000}>",
+    re.IGNORECASE,
 )
+_FACT_CHARS = 2_000
+_FACT_EDGE = re.compile(r"<(/?)ix:[^>]{0,2000}?(/?)>", re.IGNORECASE)
 _TAG = re.compile(r"<[^>]*>")
 _ARCHIVED = re.compile(r"/edgar/data/0*(\d{1,10})/(?:(\d{10})(\d{2})(\d{6})|(\d{10}-\d{2}-\d{6}))\b")
 _NUMBER = re.compile(r"(?<!\d)\d{10}-\d{2}-\d{6}(?!\d)")
@@ -52,7 +55,7 @@ def is_wanted(form: str, forms: Iterable[str]) -> bool:
 def submission_documents(
     body: Body, raw: str, context: Context, *, name: str, forms: Iterable[str] = ("*",)
 ) -> Iterator[Document]:
-    """The wanted documents of a submission. `raw` is the hash of its bytes, `name` what to call it if it has no filer."""
+    """The wanted documents of a submission. `raw` is the hash of its bytes, `name` stands in for a missing filer."""
     head, parts = split(body)
     header = read_header(head)
     number = 0
@@ -180,18 +183,20 @@ def page_document(markup: bytes, raw: str, context: Context, *, name: str, url: 
     if not text:
         context.count(reason)
         return None
-    facts = _facts(decode_text(markup[: 1 << 20], "utf-8", markup=True))
+    source = decode_text(markup, "utf-8", markup=True)
+    facts = _facts(source)
     cik, accession = _place(url or "", name)
     cik = facts.get("EntityCentralIndexKey", "").lstrip("0") or cik
     form = facts.get("DocumentType", "").upper()
     period = _period(facts.get("DocumentPeriodEndDate", ""))
     origin = facts.get("EntityRegistrantName") or cik or name
+    title = one_line(" ".join(filter(None, (origin, form, period)))) if facts else page_title(source)
     meta = {"cik": cik, "form": form, "accession": accession, "filename": name, "period": period}
     return context.document(
         origin=origin,
         text=text,
         url=url,
-        title=one_line(" ".join(filter(None, (origin, form, period)))),
+        title=title or name,
         lang=detect_language(text),
         raw=raw,
         meta={key: value for key, value in meta.items() if value},
@@ -201,11 +206,20 @@ def page_document(markup: bytes, raw: str, context: Context, *, name: str, url: 
 def _facts(markup: str) -> dict[str, str]:
     """What inline XBRL says of the document itself (the dei taxonomy's cover page)."""
     facts: dict[str, str] = {}
-    for name, value in _FACT.findall(markup):
-        words = one_line(filing_text(f"<p>{_TAG.sub('', value)}</p>"))
-        if words:
-            facts.setdefault(name, words)
+    for match in _FACT.finditer(markup):
+        if match[1] not in facts and (words := _fact(markup[match.end() : match.end() + _FACT_CHARS])):
+            facts[match[1]] = words
     return facts
+
+
+def _fact(markup: str) -> str | None:
+    """The words of a fact whose start tag ends where `markup` begins; facts may lie inside it."""
+    depth = 0
+    for edge in _FACT_EDGE.finditer(markup):
+        if edge[1] and depth == 0:
+            return one_line(filing_text(f"<p>{_TAG.sub('', markup[: edge.start()])}</p>"))
+        depth += -1 if edge[1] else not edge[2]
+    return None
 
 
 def _period(words: str) -> str | None:

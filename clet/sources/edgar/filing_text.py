@@ -5,8 +5,9 @@ ix:header, which is dropped with all else that a browser does not show. Each tab
 that only places paragraphs gives paragraphs. Back links to the contents, page numbers and running headers go.
 
 The parser (libxml2, no entities, nothing fetched) is read as events, so there is no tree and no recursion: about
-15 MB/s of markup on one core, memory a few times the text. Markup nested deeper than MAX_DEPTH, which no filing is
-but an attack can be, only loses its tags.
+20 MB/s of markup on one core, memory a few times the text. Old filings leave thousands of `<FONT>` open, so elements
+may lie deep inside each other; an end tag then costs the parser a step for each. Beyond MAX_STEPS, where no filing
+gets but an attack does, the markup only loses its tags.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from lxml import etree
 from clet.sources.edgar.lines import BLANK, BREAK, HEADING, PARAGRAPH, ROW, Line, finish, row_line
 from clet.sources.edgar.plain_text import ascii_lines
 
-MAX_DEPTH = 2_000  # elements inside each other; a stray end tag costs the parser a step for each
+MAX_DEPTH = 100_000  # elements inside each other
+MAX_TABLES = 50  # tables inside each other; what lies deeper is read as paragraphs
+MAX_STEPS = 2_000_000_000  # of the parser, looking for what an end tag ends: about four seconds
+_CHUNK = 1 << 16
 
 _INLINE, _BLOCK, _HEADING, _CELL, _ROW, _TABLE, _LINK, _PRE, _DINGBATS, _SUP = (1 << bit for bit in range(10))
 _BREAK_AFTER = 1 << 10
@@ -27,8 +31,10 @@ _ACTIONS = (
     dict.fromkeys(("td", "th"), _CELL)
     | dict.fromkeys(("h1", "h2", "h3", "h4", "h5", "h6"), _HEADING)
     | dict.fromkeys(
-        ("p", "div", "li", "ul", "ol", "dl", "dt", "dd", "center", "blockquote", "caption", "address", "section")
-        + ("article", "main", "body", "thead", "tbody", "tfoot", "fieldset", "form", "figure", "title", "text"),
+        {
+            *("p", "div", "li", "ul", "ol", "dl", "dt", "dd", "center", "blockquote", "caption", "address", "section"),
+            *("article", "main", "body", "thead", "tbody", "tfoot", "fieldset", "form", "figure", "title", "text"),
+        },
         _BLOCK,
     )
     | {"tr": _ROW, "table": _TABLE, "a": _LINK, "pre": _PRE, "sup": _SUP}
@@ -58,8 +64,15 @@ def filing_text(markup: str) -> str:
     """Canonical text of a filing's HTML: paragraphs and headings a line each, table rows as `label | 1 | 2`."""
     reader = _Reader()
     parser = etree.HTMLParser(target=reader, huge_tree=True, encoding="utf-8")
+    body = markup.encode("utf-8", "replace")
+    steps = 0
     try:
-        parser.feed(markup.encode("utf-8", "replace"))
+        for start in range(0, len(body), _CHUNK):
+            chunk = body[start : start + _CHUNK]
+            steps += (reader.depth + 1) * chunk.count(b"</")
+            if steps > MAX_STEPS:
+                raise _TooDeep
+            parser.feed(chunk)
         lines = parser.close()
     except _TooDeep:
         return finish(_without_tags(markup))
@@ -125,6 +138,11 @@ class _Reader:
         self._linked = False
         self._styles: dict[str, int] = {}
 
+    @property
+    def depth(self) -> int:
+        """How many elements are open."""
+        return len(self._open) + self._skipped
+
     # ---- events of the parser
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
@@ -149,7 +167,9 @@ class _Reader:
             self._parts.append("\x1a")  # a number above the line must not join the one before it
         else:
             self._end_line()
-            if action == _TABLE:
+            if action == _TABLE and len(self._tables) >= MAX_TABLES:
+                action = _BLOCK
+            elif action == _TABLE:
                 table = _Table()
                 self._tables.append(table)
                 self._flows.append(table.loose)
@@ -261,9 +281,10 @@ class _Reader:
             text = _raised(text)
         if self._pre:
             self._flows[-1] += ascii_lines(text)
-        elif text := " ".join(text.split()):
-            if not (linked and text.casefold() in _BACK_LINKS):
-                self._flows[-1].append(Line(kind, text))
+            return
+        text = " ".join(text.split())
+        if text and not (linked and text.casefold() in _BACK_LINKS):
+            self._flows[-1].append(Line(kind, text))
 
 
 def _raised(text: str) -> str:

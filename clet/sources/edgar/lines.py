@@ -37,7 +37,8 @@ _SIGN = "[$\u20ac\u00a3\u00a5]"
 _PREFIX = re.compile(rf"\(?(?:US|CA?|A|HK|NT|R|S|NZ|Cdn)?{_SIGN}\(?\Z|\(\Z|(?:US|CA?|HK)?{_SIGN}\s*\(\Z")
 _SUFFIX = re.compile(r"(?:\)\s*%?|%\s*\)?|(?:pts?|bps|bp|x)\b\.?)\Z")
 _NUMBER_START = re.compile(rf"[\d(.{_SIGN[1:-1]}\u2014\u2013-]")
-_NUMBER_END = re.compile(r"(?<!\A(?:19|20)\d)[\d.\u2014\u2013)-]\Z")  # but no year, which heads a column
+_YEAR = re.compile(r"(?:19|20)\d\d\Z")
+_NUMBER_CHARS = 100  # a cell longer than this is no number
 _LOOSE_SIGN = re.compile(rf"({_SIGN})\s+(?=[\d(.\u2014\u2013-])")
 _LOOSE_OPEN = re.compile(rf"\(\s+(?=[\d.]|{_SIGN})")
 _LOOSE_CLOSE = re.compile(r"(?<=[\d.%])\s+(?=\))|(?<=[\d)])\s+(?=%)")
@@ -79,13 +80,18 @@ def join_signs(cells: list[str]) -> list[str]:
             prefix = ""
         if _PREFIX.match(cell):
             prefix = cell.replace(" ", "")
-        elif joined and _SUFFIX.match(cell) and _NUMBER_END.search(joined[-1]):
+        elif joined and _SUFFIX.match(cell) and _ends_in_number(joined[-1]):
             joined[-1] += cell.replace(" ", "")
         else:
             joined.append(cell)
     if prefix:
         joined.append(prefix)
     return joined
+
+
+def _ends_in_number(cell: str) -> bool:
+    """Whether a bracket or a percent sign may follow; not after a year, which heads a column."""
+    return len(cell) < _NUMBER_CHARS and cell[-1] in "0123456789.)-\u2013\u2014" and not _YEAR.match(cell)
 
 
 def _tight(cell: str) -> str:

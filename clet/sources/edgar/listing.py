@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from lxml import etree
 
 from clet.sources.adapter import MAX_FILE_BYTES, SourceFailed
 from clet.sources.edgar.sgml import Body
 from clet.sources.text.dates import read_date
+from clet.sources.xml_reply import parse_xml
 
 MAX_LINE_CHARS = 2_000
 _ATOM = "{http://www.w3.org/2005/Atom}"
@@ -67,8 +67,8 @@ class Company:
 
 def read_atom(body: Body) -> AtomPage:
     """A page of the current filings; a filing by several people has an entry for each of them. Raises SourceFailed."""
-    root = _xml_root(body[:MAX_FILE_BYTES])
-    if root is None or root.tag != f"{_ATOM}feed":
+    root = parse_xml(body[:MAX_FILE_BYTES]).root
+    if root.tag != f"{_ATOM}feed":
         raise SourceFailed("not an Atom feed of filings")
     entries = root.findall(f"{_ATOM}entry")
     filings = []
@@ -84,15 +84,6 @@ def read_atom(body: Body) -> AtomPage:
             time = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
             filings.append(Listed(accession[0], cik[1].lstrip("0"), category.get("term", "").upper(), time))
     return AtomPage(filings, len(entries))
-
-
-def _xml_root(body: bytes) -> Any:
-    """The root of an XML body; entities are not expanded and nothing is fetched."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, recover=True)
-    try:
-        return etree.fromstring(body, parser)
-    except etree.XMLSyntaxError:
-        return None
 
 
 # ---- submissions JSON

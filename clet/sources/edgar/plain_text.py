@@ -18,6 +18,7 @@ _TABLE = re.compile(r"<(/?)TABLE>", re.IGNORECASE)
 _RULE = re.compile(r"[\s=_*.-]*\Z")
 _GAP = re.compile(r"\s{3,}|\s?(?:\.\s?){4,}\s*|\t+")
 _TABLE_GAP = re.compile(r"(?<![.:;?!])\s{2,}|\s{3,}|\s?(?:\.\s?){3,}\s*|\t+")
+_LOOSE_DOLLAR = re.compile(r"\$\s+(?=[\d(])")
 _ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&amp;", "&"))
 
 
@@ -45,7 +46,7 @@ def ascii_lines(text: str) -> Iterator[Line]:
             if not line.strip():
                 yield Line(BLANK, "")
             continue
-        cells = (_TABLE_GAP if in_table else _GAP).split(line.strip())
-        row = row_line(cell.strip() for cell in cells)
+        line = _LOOSE_DOLLAR.sub("$", line.strip())
+        row = row_line(cell.strip() for cell in (_TABLE_GAP if in_table else _GAP).split(line))
         if row is not None:
-            yield row if len(cells) > 1 or not in_table else Line(ROW if row.kind == ROW else PARAGRAPH, row.text)
+            yield Line(ROW if in_table else PARAGRAPH, row.text)

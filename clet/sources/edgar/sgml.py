@@ -2,9 +2,9 @@
 
 Two forms of one thing (EDGAR Public Dissemination Service specification): `.txt`, with `<SEC-HEADER>` and its lines of
 `NAME: value`, and `.nc`, with `<SUBMISSION>` and a tag for each value. Both hold `<DOCUMENT>` with `<TYPE>`,
-`<SEQUENCE>`, `<FILENAME>`, `<DESCRIPTION>` and `<TEXT>`. End tags may be missing, a document may lie inside another, and
-lines may end in CR alone. Nothing is copied: the body may be a memory map, and only positions of documents are kept.
-One pass in C over the bytes (about 1 GB/s).
+`<SEQUENCE>`, `<FILENAME>`, `<DESCRIPTION>` and `<TEXT>`. End tags may be missing, a document may lie inside another,
+and lines may end in CR alone. Nothing is copied: the body may be a memory map, and only positions of documents are
+kept. One pass in C over the bytes.
 """
 
 from __future__ import annotations
@@ -45,16 +45,23 @@ _SIC = re.compile(r"\[(\d{3,4})\]|^(\d{3,4})$")
 _ACCESSION = re.compile(r"\d{10}-\d{2}-\d{6}")
 # The header's words in either form, and the field they fill.
 _FILING_FIELDS = {
-    **{"ACCESSION NUMBER": "accession", "ACCESSION-NUMBER": "accession"},
-    **{"CONFORMED SUBMISSION TYPE": "form", "TYPE": "form"},
-    **{"CONFORMED PERIOD OF REPORT": "period", "PERIOD": "period"},
-    **{"FILED AS OF DATE": "filed", "FILING-DATE": "filed"},
+    "ACCESSION NUMBER": "accession",
+    "ACCESSION-NUMBER": "accession",
+    "CONFORMED SUBMISSION TYPE": "form",
+    "TYPE": "form",
+    "CONFORMED PERIOD OF REPORT": "period",
+    "PERIOD": "period",
+    "FILED AS OF DATE": "filed",
+    "FILING-DATE": "filed",
     "ACCEPTANCE-DATETIME": "accepted",
 }
 _FILER_FIELDS = {
-    **{"COMPANY CONFORMED NAME": "name", "CONFORMED-NAME": "name"},
-    **{"CENTRAL INDEX KEY": "cik", "CIK": "cik"},
-    **{"STANDARD INDUSTRIAL CLASSIFICATION": "sic", "ASSIGNED-SIC": "sic"},
+    "COMPANY CONFORMED NAME": "name",
+    "CONFORMED-NAME": "name",
+    "CENTRAL INDEX KEY": "cik",
+    "CIK": "cik",
+    "STANDARD INDUSTRIAL CLASSIFICATION": "sic",
+    "ASSIGNED-SIC": "sic",
 }
 _FILER_STARTS = {"COMPANY DATA", "OWNER DATA", "COMPANY-DATA", "OWNER-DATA"}
 # Whom a filing is about, before those who filed it about them.

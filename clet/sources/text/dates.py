@@ -24,7 +24,7 @@ _EPOCH_US = 100_000_000_000_000  # as milliseconds, again 5138
 
 # CLDR's abbreviated and full names without accents; a written name may be any beginning of at least three letters.
 _MONTH_NAMES = (
-    "january januar janvier enero gennaio janeiro januari",
+    "january januar janner janvier enero gennaio janeiro januari",
     "february februar fevrier febrero febbraio fevereiro februari februarius",
     "march marz maerz mars marzo marco maart mrt marcius",
     "april avril abril aprile aprilis avr abr",
@@ -68,10 +68,29 @@ def _months() -> dict[str, int]:
 
 _MONTHS = _months()
 _HOURS = {  # names with one meaning in dates that programs write
-    **{"ut": 0, "utc": 0, "gmt": 0, "z": 0, "wet": 0, "west": 1, "bst": 1, "cet": 1, "mez": 1, "cest": 2, "mesz": 2},
-    **{"eet": 2, "sast": 2, "eest": 3, "msk": 3, "sgt": 8, "hkt": 8, "awst": 8, "jst": 9, "kst": 9, "acst": 9.5},
-    **{"aest": 10, "aedt": 11, "nzst": 12, "nzdt": 13, "brt": -3, "art": -3, "edt": -4, "est": -5, "cdt": -5},
-    **{"cst": -6, "mdt": -6, "mst": -7, "pdt": -7, "pst": -8, "akdt": -8, "akst": -9, "hst": -10},
+    name: hours
+    for hours, names in (
+        (0, "ut utc gmt z wet"),
+        (1, "west bst cet mez"),
+        (2, "cest mesz eet sast"),
+        (3, "eest msk"),
+        (8, "sgt hkt awst"),
+        (9, "jst kst"),
+        (9.5, "acst"),
+        (10, "aest"),
+        (11, "aedt"),
+        (12, "nzst"),
+        (13, "nzdt"),
+        (-3, "brt art"),
+        (-4, "edt"),
+        (-5, "est cdt"),
+        (-6, "cst mdt"),
+        (-7, "mst pdt"),
+        (-8, "pst akdt"),
+        (-9, "akst"),
+        (-10, "hst"),
+    )
+    for name in names.split()
 }
 
 _TIME = (

@@ -12,6 +12,7 @@ its writing holds nobody up. Memory: one body, and the places of the last MAX_SE
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -63,6 +64,7 @@ class Archive:
         self._lock = threading.Lock()
         self._file: _WarcFile | None = None
         self._dirty = False
+        self._torn = False  # whether the index ends inside a line
         self._numbers = itertools.count(1)
         self._seen: OrderedDict[str, Seen] = OrderedDict()
         with _as_write_errors(folder):
@@ -165,8 +167,11 @@ class Archive:
         return _WarcFile.create(self.folder, self._stem, self._numbers, self._clock)
 
     def _add(self, entry: Entry) -> None:
-        self._index.write(entry.line())
-        self._dirty = True
+        line = (b"\n" if self._torn else b"") + entry.line()
+        self._torn = True
+        if self._index.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._torn, self._dirty = False, True
         if entry.type != "revisit":
             self._remember(entry)
 
@@ -214,7 +219,11 @@ class _WarcFile:
                 pass
             os.close(fd)
         file = _WarcFile(folder, name, fd)
-        file.write([gzip.compress(info_record(record_id(str(path)), name, clock()), _LEVEL, mtime=0)])
+        try:
+            file.write([gzip.compress(info_record(record_id(str(path)), name, clock()), _LEVEL, mtime=0)])
+        except BaseException:
+            file.drop()
+            raise
         return file
 
     def write(self, parts: list[bytes] | Iterator[bytes]) -> int:

@@ -1,9 +1,9 @@
 """The index of an archive, finding in it the bytes behind a document, and mending what a killed run left.
 
 `index.jsonl` is only appended to: one line a record, with the digest and length of its payload, its URL, date and
-type, and where it lies. It can be made again from the files (`clet-*.warc.gz`), which are the archive. A file that is
-being written is named `.open` and locked; one that nobody holds was left by a killed run: its whole records are kept,
-the rest is cut off. Finding reads the index once and holds a megabyte of a payload at a time.
+type, and where it lies. A file that is being written is named `.open` and locked; one that nobody holds was left by a
+killed run: its whole records are kept, the rest is cut off. Finding reads the index once and holds a megabyte of a
+payload at a time.
 """
 
 from __future__ import annotations

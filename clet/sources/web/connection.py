@@ -33,6 +33,7 @@ class _Request(threading.local):
 
     deadline = float("inf")
     connected = False
+    received = False
 
 
 class PinnedBackend(httpcore.NetworkBackend):
@@ -50,16 +51,20 @@ class PinnedBackend(httpcore.NetworkBackend):
     def begin(self, seconds: float) -> None:
         """A request of this thread begins, and has so long."""
         self._request.deadline = time.monotonic() + seconds
-        self._request.connected = False
+        self._request.connected = self._request.received = False
 
     def allow(self, seconds: float) -> None:
         """What is left of this thread's request may take so long from now."""
         self._request.deadline = time.monotonic() + seconds
 
     @property
-    def connected(self) -> bool:
-        """Whether this thread's request made a connection, rather than use a kept one."""
-        return self._request.connected
+    def stale(self) -> bool:
+        """Whether this thread's request used a kept connection and got nothing back: it had been closed meanwhile."""
+        return not (self._request.connected or self._request.received)
+
+    def note_received(self) -> None:
+        """Something came for this thread's request."""
+        self._request.received = True
 
     def remaining(self, timeout: float | None) -> float:
         """The smaller of a timeout and what is left until the deadline. Raises httpcore.ReadTimeout past it."""
@@ -109,10 +114,14 @@ class _TimedStream(httpcore.NetworkStream):
         while True:
             left = min(end - time.monotonic(), self._backend.remaining(None))
             try:
-                return self._stream.read(max_bytes, max(0.001, min(left, _LOOK_S)))
+                piece = self._stream.read(max_bytes, max(0.001, min(left, _LOOK_S)))
             except httpcore.ReadTimeout:
                 if left <= _LOOK_S:
                     raise
+            else:
+                if piece:
+                    self._backend.note_received()
+                return piece
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, self._backend.remaining(timeout))

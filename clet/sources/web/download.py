@@ -65,7 +65,7 @@ class Part:
         """Keep what can be resumed, delete what cannot."""
         if self._file.closed:
             return
-        if self.size == 0 or self.validator is None:
+        if not (self.whole or (self.size and self.validator)):
             self.discard()
         self._file.close()
 
@@ -165,12 +165,15 @@ class Part:
         self.size += len(piece)
 
     def finish(self) -> str:
-        """The file is whole and gets its name. Returns its SHA-256."""
+        """The file is whole and gets its name. Returns its SHA-256. Raises SourceFailed."""
         self.total = self.size
-        self._told.unlink(missing_ok=True)
-        os.replace(self._part, self.path)
-        if self.validators:
-            self._tell()
+        try:
+            self._told.unlink(missing_ok=True)
+            os.replace(self._part, self.path)
+            if self.validators:
+                self._tell()
+        except OSError as error:
+            raise SourceFailed(f"{self.path}: {error.strerror}") from None
         self._file.close()
         return self._hash.hexdigest()
 
@@ -225,8 +228,9 @@ def _check_size(part: Part, max_bytes: int) -> None:
 
 
 def validators_of(headers: httpx.Headers) -> dict[str, str]:
-    """What a later request may send back to learn whether anything changed."""
-    return {name: headers[name][:1000] for name in ("etag", "last-modified") if headers.get(name)}
+    """What a later request may send back to learn whether anything changed, where it can be sent at all."""
+    found = {name: headers.get(name, "").strip() for name in ("etag", "last-modified")}
+    return {name: value for name, value in found.items() if 0 < len(value) <= 1000 and value.isprintable()}
 
 
 def conditional(validators: dict[str, str]) -> Iterator[tuple[bytes, bytes]]:
@@ -238,11 +242,11 @@ def conditional(validators: dict[str, str]) -> Iterator[tuple[bytes, bytes]]:
 
 def strong_validator(headers: httpx.Headers) -> str | None:
     """What identifies the very bytes of a body, if the server gave it."""
-    etag = headers.get("etag", "")
-    if etag.startswith('"') and etag.endswith('"') and 1 < len(etag) <= 1000:
+    validators = validators_of(headers)
+    etag, modified = validators.get("etag", ""), validators.get("last-modified", "")
+    if len(etag) > 1 and etag[0] == etag[-1] == '"':
         return etag
-    modified = headers.get("last-modified", "")
-    if etag or not modified:
+    if headers.get("etag") or not modified:  # a date may not stand in for a weak ETag
         return None
     with contextlib.suppress(ValueError, TypeError, KeyError):
         age = parsedate_to_datetime(headers["date"]) - parsedate_to_datetime(modified)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -26,8 +26,9 @@ from clet.sources.web.proxies import Proxies, parse_proxy
 _KEPT_S = 30.0
 _DRAIN_BYTES = 1 << 16  # of an answer that nobody reads (a redirect's), so that its connection can be kept
 _DRAIN_S = 1.0
-_BROKEN = (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError, h2.exceptions.H2Error)
-_FAILED = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, httpcore.ProxyError)
+# LocalProtocolError is what httpcore makes of a server that breaks the rules of HTTP/2
+_BROKEN = (httpcore.ProtocolError, httpcore.ReadError, httpcore.WriteError, h2.exceptions.H2Error)
+_FAILED = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProxyError)
 
 
 class Broken(Exception):
@@ -45,13 +46,19 @@ class Broken(Exception):
 class Pieces:
     """The body of an answer as it arrives. `ended`: whether its end was reached."""
 
-    def __init__(self, stream: Iterator[bytes]):
+    def __init__(self, stream: Iterable[bytes]):
         self._stream = iter(stream)
         self.ended = False
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._stream
-        self.ended = True
+        return self  # not a generator: dropping one would close the stream
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._stream)
+        except StopIteration:
+            self.ended = True
+            raise
 
 
 @dataclass(frozen=True)
@@ -161,11 +168,11 @@ def _send(pool: httpcore.ConnectionPool, request: httpcore.Request, backend: Pin
     try:
         return pool.handle_request(request)
     except _BROKEN:
-        if backend.connected:
+        if not backend.stale:
             raise
     except ValueError:  # of a status that is no number, in HTTP/2
         raise Broken("an answer without a status") from None
-    return pool.handle_request(request)  # the kept connection had been closed meanwhile
+    return pool.handle_request(request)
 
 
 def _drain(pieces: Pieces) -> None:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -32,7 +33,6 @@ from clet.sources.adapter import SourceFailed
 from clet.sources.interruption import Interruption
 from clet.sources.web import download
 from clet.sources.web.addresses import is_public
-from clet.sources.web.archive import Archive
 from clet.sources.web.exchange import Answer, Broken, Transport
 from clet.sources.web.page import Download, Manners, Page
 from clet.sources.web.politeness import MAX_REST_S, PUBLIC_BURST, PUBLIC_RATE, UNPACED, Hosts, Pace, Turns
@@ -40,6 +40,9 @@ from clet.sources.web.robots import MAX_BYTES as MAX_ROBOTS_BYTES
 from clet.sources.web.robots import Robots, product_token
 from clet.sources.web.urls import Login, host_of, parse_url, shown
 from clet.sources.web.wishes import FileWish, Limits, Means, PageWish, Taken, Wish
+
+if TYPE_CHECKING:
+    from clet.sources.web.archive import Archive
 
 MAX_REDIRECTS = 5  # RFC 9309 asks for as many for a robots.txt
 DEFAULT_LIMITS = Limits()

@@ -27,14 +27,14 @@ class Proxies:
 
     def for_url(self, url: httpx.URL) -> str | None:
         """The URL of the proxy to ask, None to ask the host itself."""
-        proxy = self._named.get(url.scheme) or self._named.get("all")
-        if not proxy or proxy_bypass_environment(url.host, self._named):
+        proxy, host = self._named.get(url.scheme) or self._named.get("all"), url.raw_host.decode("ascii")
+        if not proxy or proxy_bypass_environment(host, self._named):
             return None
-        address = numeric_address(url.host)
-        if url.host == "localhost" or (address and ipaddress.ip_address(address.partition("%")[0]).is_loopback):
+        address = numeric_address(host)
+        if host == "localhost" or (address and ipaddress.ip_address(address.partition("%")[0]).is_loopback):
             return None
         if address and not self._allow_private and not is_public(address):
-            raise SourceFailed(f"{url.host}: {address} is a private address; --allow-private permits it")
+            raise SourceFailed(f"{host}: {address} is a private address; --allow-private permits it")
         return proxy
 
 
@@ -49,4 +49,5 @@ def parse_proxy(text: str) -> httpcore.Proxy:
     url = httpcore.URL(
         scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path
     )
-    return httpcore.Proxy(url, auth=proxy.raw_auth)
+    tls = httpx.create_ssl_context() if proxy.url.scheme == "https" else None
+    return httpcore.Proxy(url, auth=proxy.raw_auth, ssl_context=tls)

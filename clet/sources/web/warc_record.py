@@ -81,6 +81,7 @@ def payload_record(
         ("WARC-Target-URI", url),
         ("WARC-IP-Address", address),
         ("WARC-Payload-Digest", f"sha256:{raw}"),
+        ("WARC-Block-Digest", None if head else f"sha256:{raw}"),  # which is the same without an HTTP head
         ("Content-Type", "application/http; msgtype=response" if head else content_type or "application/octet-stream"),
         ("Content-Length", str(len(block) + length)),
     ]

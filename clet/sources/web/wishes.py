@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import httpx
 
 from clet.sources.interruption import Interruption
-from clet.sources.web.archive import Archive
 from clet.sources.web.body import ACCEPTED, read_body
 from clet.sources.web.download import Part, conditional, receive, validators_of
 from clet.sources.web.exchange import Answer, Transport
 from clet.sources.web.page import Download, Manners, Page
 from clet.sources.web.urls import shown
 from clet.sources.web.warc_record import Head
+
+if TYPE_CHECKING:
+    from clet.sources.web.archive import Archive
 
 Taken = Callable[[], Page | Download | None]  # what remains to be done once the host's turn is over
 
