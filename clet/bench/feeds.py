@@ -173,7 +173,10 @@ def _json_items(data: Any) -> list[Item]:
     items = channel.get("item") or data.get("items") or []
     links = ("link",) if channel else ("url", "external_url")
     return [
-        Item(html.escape(html.unescape(str(item.get("title") or ""))), next((str(item[name]) for name in links if item.get(name)), ""))
+        Item(
+            html.escape(html.unescape(str(item.get("title") or ""))),
+            next((str(item[name]) for name in links if item.get(name)), ""),
+        )
         for item in items
     ]
 

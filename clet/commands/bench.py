@@ -53,4 +53,56 @@ def pipeline(
     return 0
 
 
-SUBCOMMANDS = {"pipeline": pipeline}
+def ingest(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE", help="What to read, as for clet ingest; its texts are used below."),
+    ] = None,
+    *,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", metavar="DIR|FILE", help="Tokenizer to use; without one nothing is timed."),
+    ] = None,
+    feeds: Annotated[
+        str | None, typer.Option("--feeds", metavar="DIR", help="Feed captures: are all entries found?")
+    ] = None,
+    captures: Annotated[
+        str | None,
+        typer.Option("--captures", metavar="DIR", help="Captures DATE/NAME.xml: polled in order, does all come once?"),
+    ] = None,
+    pages: Annotated[
+        list[str] | None,
+        typer.Option("--pages", metavar="DIR", help="Pages with reference texts, for main text; may be repeated."),
+    ] = None,
+    rate: Annotated[
+        float, typer.Option("--rate", min=1.0, metavar="N", help="Documents a second that arrive.")
+    ] = 200.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.0, metavar="S", help="How long they arrive; 0 leaves it out.")
+    ] = 30.0,
+    records: Annotated[
+        int, typer.Option("--records", min=0, metavar="N", help="Records that pass for memory; 0 leaves it out.")
+    ] = 1_000_000,
+    runs: Annotated[
+        int, typer.Option("--runs", min=0, max=100, metavar="N", help="Runs for speed; 0 leaves it out.")
+    ] = 3,
+    jobs: Jobs = 1,
+) -> int:
+    """What clet ingest reads, finds and extracts, and how soon, how fast and in how much memory.
+
+    Data sets may be folders or .tar.zst archives. With --json the result, raw samples included, is one JSON object.
+    """
+    from clet.bench import report
+    from clet.bench.ingest import Plan, measure
+    from clet.bench.ingest_report import show
+
+    plan = Plan(feeds, captures, tuple(pages or ()), rate, seconds, records, runs, jobs)
+    result = {"bench": "ingest", **report.conditions(), **measure(sources or [], tokenizer, plan)}
+    if log.json:
+        report.show_json(result)
+    else:
+        show(result)
+    return 0
+
+
+SUBCOMMANDS = {"pipeline": pipeline, "ingest": ingest}

@@ -34,12 +34,15 @@ MAX_TEXT_BYTES = 8 << 20  # a document; with its ids in base64 it stays below th
 class SourceFailed(Exception):
     """A source cannot be read now; the text is the reason. `unreachable`: it did not answer.
 
-    `retry_s`: the source itself asked to be left alone for so many seconds.
+    `status` is that of an HTTP answer, `retry_s` for how long the source itself asked to be left alone.
     """
 
-    def __init__(self, reason: str, *, unreachable: bool = False, retry_s: float | None = None):
+    def __init__(
+        self, reason: str, *, unreachable: bool = False, status: int | None = None, retry_s: float | None = None
+    ):
         super().__init__(reason)
         self.unreachable = unreachable
+        self.status = status
         self.retry_s = retry_s
 
 

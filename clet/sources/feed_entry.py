@@ -39,6 +39,7 @@ _REFERENCE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 TERMINAL_SEQUENCE = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]{0,200}(?:\x07|\x1b\\\\)")
 _WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or None for code in range(0x80, 0xA0)}
+_PLAIN_LINK = re.compile(r"https?://[\w.-]+(?::\d{1,5})?(?:[/?#]|\Z)", re.ASCII)
 _COMMONS = re.compile(r"creativecommons\.org/(?:licenses/([a-z]{2}(?:-[a-z]{2}){0,2})/(\d\.\d)|publicdomain/zero/1\.0)")
 _ODD = re.compile("[\x1b\x80-\x9f\ud800-\udfff]")
 
@@ -142,10 +143,10 @@ def name_of(value: str | None) -> str | None:
 def web_address(link: str | None, base: str | None) -> str | None:
     """A web address, resolved against the feed's; None for anything else."""
     link = name_of(link)
-    if not link:
-        return None
+    if not link or _PLAIN_LINK.match(link):
+        return link
     try:
-        link = urljoin(base, link) if base and not link.startswith(("http://", "https://")) else link
+        link = urljoin(base, link) if base else link
         parts = urlsplit(link)
         return link if parts.scheme in ("http", "https") and parts.hostname else None
     except ValueError:
@@ -154,8 +155,13 @@ def web_address(link: str | None, base: str | None) -> str | None:
 
 def tag_names(values: Iterable[Any]) -> list[str]:
     """Tags, each once."""
-    names = (title_line(value, 100) for value in values if isinstance(value, str))
-    return list(dict.fromkeys(name for name in names if name))[:MAX_TAGS]
+    found: dict[str, None] = {}
+    for value in values:
+        if isinstance(value, str) and (name := title_line(value, 100)):
+            found[name] = None
+        if len(found) == MAX_TAGS:
+            break
+    return list(found)
 
 
 def language_code(value: Any) -> str | None:

@@ -28,6 +28,7 @@ from clet.sources.text.decode import decode_text
 
 MAX_MARKUP = 1 << 20  # tags; a feed that fills the 32 MB which the fetcher allows has half of that
 MAX_DEPTH = 200
+MAX_NAMESPACE_CHARS = 200
 MAX_NULS = 40  # in the first _HEAD_CHARS; below, they are a fault in a feed and are dropped
 XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
 
@@ -49,7 +50,6 @@ _ATTRIBUTE = re.compile(r"([A-Za-z_][\w.:-]*+)\s*+=\s*+(?:\"([^\"]*)\"|'([^']*)'
 _CHARACTER = re.compile(r"&(?:#([0-9]{1,7})|#[xX]([0-9a-fA-F]{1,6})|([A-Za-z]\w{1,30}));", re.ASCII)
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LOCAL = re.compile(r"[A-Za-z_][\w.-]*\Z", re.ASCII)
-_NAMESPACE = re.compile(r"[^\s{}<>\"'\x00-\x20\x7f-\x9f]{1,200}\Z")
 _CUT_SHORT = re.compile(r"<[/!?A-Za-z][^<>]*+\Z")
 _ITEMS = ("item", "entry")
 _VOID = ("br", "hr", "img", "input", "wbr")
@@ -177,7 +177,7 @@ class _Tolerant:
         if len(self._open) >= MAX_DEPTH:
             return
         for key, value in values.items():
-            if (key == "xmlns" or key.startswith("xmlns:")) and _NAMESPACE.match(value):
+            if (key == "xmlns" or key.startswith("xmlns:")) and _is_namespace(value):
                 self._namespaces[key[6:]] = value
         tree_name = self._name(written)
         given = {self._name(key, of_attribute=True): value for key, value in values.items() if key[:5] != "xmlns"}
@@ -205,6 +205,15 @@ class _Tolerant:
         self._number_open[name] -= 1
         self._builder.end(tree_name)
         return name
+
+
+def _is_namespace(address: str) -> bool:
+    """Whether libxml2 takes it for one."""
+    try:
+        etree.Element(f"{{{address}}}x")
+    except ValueError:
+        return False
+    return 0 < len(address) <= MAX_NAMESPACE_CHARS and "}" not in address
 
 
 def _resolved(text: str) -> str:

@@ -11,20 +11,14 @@ Linear; about 50 us an entry, and as much again for each piece of markup that is
 
 from __future__ import annotations
 
-import base64
-import binascii
-import html
 import re
 from collections.abc import Iterator
-from datetime import datetime
-from functools import lru_cache
 
 from lxml import etree
 
 from clet.sources.adapter import SourceFailed
 from clet.sources.feed_entry import (
     MAX_ENTRIES,
-    MAX_TAGS,
     Entry,
     Feed,
     Text,
@@ -37,34 +31,10 @@ from clet.sources.feed_entry import (
     title_line,
     web_address,
 )
+from clet.sources.feed_fields import Fields, date, fields_of, from_base64, inner_markup, local_name, short_name, string
 from clet.sources.feed_markup import XML_NAMESPACE
-from clet.sources.text.dates import read_date
 
-_SPACES = {
-    "http://purl.org/dc/elements/1.1/": "dc",
-    "http://purl.org/dc/elements/1.0/": "dc",
-    "http://purl.org/dc/terms/": "dcterms",
-    "http://purl.org/rss/1.0/modules/content/": "content",
-    "http://search.yahoo.com/mrss": "media",
-    "http://search.yahoo.com/mrss/": "media",
-    "http://www.rssboard.org/media-rss": "media",
-    "http://www.itunes.com/dtds/podcast-1.0.dtd": "itunes",
-    "http://www.w3.org/1999/xhtml": "xhtml",
-    "http://www.w3.org/2005/atom": "atom",
-    "http://purl.org/atom/ns#": "atom",
-    "http://backend.userland.com/creativecommonsrssmodule": "cc",
-    "http://cyber.law.harvard.edu/rss/creativecommonsrssmodule.html": "cc",
-    "creativecommons": "cc",
-    "http://web.resource.org/cc/": "cc",
-    "http://creativecommons.org/ns#": "cc",
-    "http://purl.org/rss/1.0/": "",
-    "http://my.netscape.com/rdf/simple/0.9/": "",
-    "http://channel.netscape.com/rdf/simple/0.9/": "",
-    "http://purl.org/net/rss1.1#": "",
-    "http://backend.userland.com/rss2": "",
-    "http://backend.userland.com/rss": "",
-    "": "",
-}
+MAX_GROUPS = 8  # pieces of media in an entry whose captions are looked at
 _ROOTS = ("rss", "feed", "rdf", "channel")
 _CHANNELS = ("channel", "feed")
 _BODY = (
@@ -77,16 +47,14 @@ _BASE = f"{{{XML_NAMESPACE}}}base"
 _LANG = f"{{{XML_NAMESPACE}}}lang"
 _BY_NAME = re.compile(r"\S+@\S+\s*\((.+)\)\s*\Z")  # RSS: "ann@n.example (Ann)"
 
-Fields = dict[str, list[etree._Element]]
-
 
 def read_feed(root: etree._Element, address: str | None) -> Feed:
     """The feed in a tree that was found at `address`. Raises SourceFailed where it is none."""
     top = _top(root)
-    if top is None and _short(root.tag) == "atom:entry":
+    if top is None and short_name(root.tag) == "atom:entry":
         top = root  # RFC 4287 lets an entry stand alone
     if top is None:
-        named = "" if root.tag == "found" else f"; its root element is {_local(root)[:50]}"
+        named = "" if root.tag == "found" else f"; its root element is {local_name(root)[:50]}"
         raise SourceFailed(f"not a feed{named}")
     reader = _Reader(top, address)
     items = list(_items(top))
@@ -101,78 +69,55 @@ def holds_feed(root: etree._Element) -> bool:
 
 
 def _top(root: etree._Element) -> etree._Element | None:
-    return next((each for each in root.iter(etree.Element) if _local(each) in _ROOTS), None)
+    return next((each for each in root.iter(etree.Element) if local_name(each) in _ROOTS), None)
 
 
 def _items(top: etree._Element) -> Iterator[etree._Element]:
     """The entries, in document order; none that lies inside another."""
-    own = _short(top.tag).rpartition(":")[0]
+    own = short_name(top.tag).rpartition(":")[0]
     for element in top.iter("{*}item", "{*}entry"):
-        prefix = _short(element.tag).rpartition(":")[0]
+        prefix = short_name(element.tag).rpartition(":")[0]
         if prefix in ("", "atom", own) and next(element.iterancestors("{*}item", "{*}entry"), None) is None:
             yield element
-
-
-@lru_cache(maxsize=4096)
-def _short(tag: str) -> str:
-    """`dc:date` of a tag as libxml2 gives it; a name of RSS itself has no prefix; lower case."""
-    space, _, local = tag[1:].rpartition("}") if tag[:1] == "{" else ("", "", tag)
-    space = space.lower()
-    prefix = _SPACES.get(space, space if len(space) < 20 else "other")
-    return f"{prefix}:{local.lower()}" if prefix else local.lower()
-
-
-def _local(element: etree._Element) -> str:
-    return _short(element.tag).rpartition(":")[2]
-
-
-def _fields(element: etree._Element) -> Fields:
-    """Children by name; those of an entry or a feed, in the element's own namespace, without a prefix."""
-    own = _short(element.tag).rpartition(":")[0] + ":"
-    own = own if own != "media:" else ""
-    fields: Fields = {}
-    for child in element.iterchildren(etree.Element):
-        fields.setdefault(_short(child.tag).removeprefix(own), []).append(child)
-    return fields
 
 
 class _Reader:
     """What the entries of one feed have in common."""
 
     def __init__(self, top: etree._Element, address: str | None):
-        about = _fields(next((each for each in top.iter(etree.Element) if _local(each) in _CHANNELS), top))
-        self._atom = _local(top) in ("feed", "entry")
+        about = fields_of(next((each for each in top.iter(etree.Element) if local_name(each) in _CHANNELS), top))
+        self._atom = local_name(top) in ("feed", "entry")
         self._has_bases = bool(top.xpath("boolean(//@xml:base)", namespaces={"xml": XML_NAMESPACE}))
         self._address = address
         self._address = address or self._link(about)  # a feed in a file: its site
         self._author = self._authors(about) if self._atom else None
         self._license = self._license_of(about)
         self.title = title_line(self._first(about, "title", "dc:title"))
-        self.language = language_code(_string(about, "language", "dc:language") or top.get(_LANG))
+        self.language = language_code(string(about, "language", "dc:language") or top.get(_LANG))
 
     def entry(self, item: etree._Element) -> Entry:
         """One entry."""
-        fields = _fields(item)
+        fields = fields_of(item)
         media = fields
         for outer in ("media:group", "media:content"):
-            for group in fields.get(outer, []):
-                media = {**_fields(group), **media}
-        updated = _date(fields, "updated", "modified", "dcterms:modified", "atom:updated")
+            for group in fields.get(outer, [])[:MAX_GROUPS]:
+                media = {**fields_of(group), **media}
+        updated = date(fields, "updated", "modified", "dcterms:modified", "atom:updated")
         issued = ("pubdate", "published", "issued", "dc:date", "dcterms:issued", "date", "atom:published")
         created = ("created", "dcterms:created", "dcterms:date")
         about = next((value for name, value in item.attrib.items() if name.endswith("}about") or name == "about"), None)
-        guid = _string(fields, "guid", "id", "atom:id", "dc:identifier") or about
+        guid = string(fields, "guid", "id", "atom:id", "dc:identifier") or about
         body = fullest(self._prose(element) for name in _BODY for element in fields.get(name, []))
         return Entry(
             guid=name_of(guid),
             link=self._link(fields, item, about),
             title=title_line(self._first(media, "title", "dc:title", "media:title", "itunes:title", "atom:title")),
             body=body or fullest(self._prose(element) for name in _ABOUT_MEDIA for element in media.get(name, [])),
-            published=_date(fields, *issued) or updated or _date(fields, *created),
+            published=date(fields, *issued) or updated or date(fields, *created),
             updated=updated,
             author=self._authors(fields) or self._author,
             tags=tag_names(_tags(media)),
-            language=language_code(_string(fields, "dc:language") or item.get(_LANG)),
+            language=language_code(string(fields, "dc:language") or item.get(_LANG)),
             license=self._license_of(fields) or self._license,
             enclosures=enclosures(_attached(fields, media), self._address),
         )
@@ -184,13 +129,13 @@ class _Reader:
     def _prose(self, element: etree._Element) -> Text:
         """The text construct in an element, by the rules of the feed's dialect."""
         if len(element):
-            return Text(_inner(element))
+            return Text(inner_markup(element))
         value = element.text or ""
-        if not self._atom and not _short(element.tag).startswith("atom:"):
+        if not self._atom and not short_name(element.tag).startswith("atom:"):
             return Text(value)
         kind = element.get("type", "text").partition(";")[0].strip().lower()
         if element.get("mode") == "base64":
-            value = _from_base64(value)
+            value = from_base64(value)
         elif "/" in kind and not kind.startswith("text/") and not kind.endswith(("/xml", "+xml")):
             return Text("")  # RFC 4287, 4.1.3.3: base64 of something that is not text
         return Text(value, plain=kind in ("text", "plain", "text/plain"))
@@ -229,7 +174,7 @@ class _Reader:
 
     def _authors(self, fields: Fields) -> str | None:
         for name in ("author", "dc:creator", "atom:author", "creator", "itunes:author"):
-            names = [_person(element) for element in fields.get(name, [])[:MAX_TAGS]]
+            names = [_person(element) for element in fields.get(name, [])]
             if author := title_line(", ".join(dict.fromkeys(name for name in names if name)), 200):
                 return author
         return None
@@ -245,37 +190,6 @@ class _Reader:
         return None
 
 
-def _string(fields: Fields, *names: str) -> str | None:
-    """The first of the named fields that says anything."""
-    for name in names:
-        for element in fields.get(name, []):
-            if value := (element.text or "").strip():
-                return value
-    return None
-
-
-def _date(fields: Fields, *names: str) -> datetime | None:
-    """The first of the named fields that is a date."""
-    moments = (read_date(element.text) for name in names for element in fields.get(name, []))
-    return next((moment for moment in moments if moment), None)
-
-
-def _inner(element: etree._Element) -> str:
-    """The markup inside an element, its names without namespaces."""
-    for each in element.iterdescendants(etree.Element):
-        each.tag = each.tag.rpartition("}")[2]
-    etree.cleanup_namespaces(element)
-    pieces = [etree.tostring(child, encoding="unicode", method="html") for child in element]
-    return html.escape(element.text or "", quote=False) + "".join(pieces)
-
-
-def _from_base64(value: str) -> str:
-    try:
-        return base64.b64decode(value, validate=False).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        return ""
-
-
 def _is_web(value: str | None) -> bool:
     return bool(value) and value.strip()[:8].lower().startswith(("http://", "https://"))
 
@@ -283,9 +197,9 @@ def _is_web(value: str | None) -> bool:
 def _person(element: etree._Element) -> str | None:
     """A name, or what stands for it: Atom's child element, or RSS's remark behind an address."""
     if len(element):
-        within = _fields(element)
-        return _string(within, "name", "atom:name") or _string(within, "email", "atom:email")
-    text = (element.text or "")[:1000].strip()
+        within = fields_of(element)
+        return string(within, "name", "atom:name") or string(within, "email", "atom:email")
+    text = (element.text or "")[:300].strip()
     match = _BY_NAME.match(text)
     return match[1] if match else text
 

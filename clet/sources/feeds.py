@@ -224,7 +224,9 @@ class _Reading:
 
 
 def _with_title(title: str | None, body: str) -> str:
-    if not title or " ".join(body[: 2 * len(title) + 100].split()).startswith(title):
+    """The headline and the text, but not twice the headline."""
+    head = " ".join(body[: 2 * len(title or "") + 100].split())
+    if not title or (head.startswith(title) and not head[len(title) :][:1].isalnum()):
         return body
     return f"{title}\n\n{body}"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -162,14 +163,17 @@ class _Lines:
         record = {name: value for name, value in fields.items() if name not in ("tok", "text")}
         for name in ("published", "origin", "url"):
             record.setdefault(name, None)
-        options, masked = self.context.options, {}
+        options, masked = self.context.options, Counter()
         if options.scrub:
-            canonical, masked = self.context.scrubber.scrub(canonical, options.scrub)
-            canonical = canonical_text(canonical)
+            for name, value in (("title", record.get("title")), ("text", canonical)):
+                if value:
+                    record[name], found = self.context.scrubber.scrub(value, options.scrub)
+                    masked.update(found)
+            canonical = canonical_text(record.pop("text", canonical))
             record["id"] = record_id(canonical)
         if options.license and not record.get("license"):
             record["license"] = options.license
-        return self.context.annotate(record | {"text": canonical}, masked)
+        return self.context.annotate(record | {"text": canonical}, dict(masked))
 
 
 def _meta(fields: dict[str, Any], size: int) -> dict[str, Any]:

@@ -326,7 +326,8 @@ def test_one_byte_at_a_time_is_no_progress_and_slow_but_steady_is(web, take, tmp
     web.routes["/f"] = steady
     for path in tmp_path.iterdir():
         path.unlink()
-    assert take(stall_s=3.0, stall_bytes=1000, manners=Manners(robots=False), body_s=0.1).path.read_bytes() == bytes(20_000)
+    got = take(stall_s=3.0, stall_bytes=1000, manners=Manners(robots=False), body_s=0.1)
+    assert got.path.read_bytes() == bytes(20_000)
 
 
 def test_the_end_is_noticed_and_what_came_is_kept(web, tmp_path):

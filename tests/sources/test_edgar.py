@@ -207,6 +207,17 @@ def test_a_filing_that_is_not_there_yet_is_asked_for_again_and_holds_up_nothing(
     assert run(LISTING, web, cursor, now=NOW + timedelta(days=5))[0] == []
 
 
+def test_a_filing_that_is_refused_for_good_stops_one_run_only(run):
+    web = Edgar([entry(n) for n in (3, 2, 1)])
+    web.failures = {accession(1): HttpFailed(403, "HTTP 403")}
+    texts, cursor, _, failure = run(LISTING, web)
+    assert texts == [] and failure.retry_s == 600
+    texts, cursor, _, failure = run(LISTING, web, cursor)
+    assert texts == ["Filing 2.", "Filing 3."] and failure is None
+    web.failures = {}
+    assert run(LISTING, web, cursor)[0] == ["Filing 1."]
+
+
 def test_giving_up_is_told(run):
     web = Edgar([entry(1)], page_size=9)
     web.failures = {".txt": HttpFailed(404, "HTTP 404")}
@@ -445,7 +456,7 @@ def test_the_limit_page_over_http(run, web, asker):
     texts, cursor, _, failure = run(url, asker(), cursor)
     assert texts == [] and failure.retry_s == 600
     serve(web, [3, 2, 1])
-    assert run(url, asker(), cursor)[0] == ["Filing 3.", "Filing 2."]
+    assert sorted(run(url, asker(), cursor)[0]) == ["Filing 2.", "Filing 3."]
 
 
 def test_nothing_is_asked_without_a_contact_in_the_user_agent(run, web, asker):

@@ -1,4 +1,4 @@
-"""`full_text`: the page behind an entry where it says more, the entry's own text where not, and nothing lost between."""
+"""`full_text`: the page behind an entry where it says more, else the entry's own text, and nothing lost between."""
 
 import json
 
@@ -12,14 +12,15 @@ from clet.sources.feed_pages import MAX_TRIES, MAX_WAITING, is_about
 SUMMARY = "The harbour council approved the northern ferry terminal on Monday evening."
 ARTICLE = (
     f"<p>{SUMMARY} Construction begins in spring, and the first vessels are expected within two years.</p>"
-    "<p>Opponents had argued that the estuary would suffer; the council ordered a study of the marshes and of the birds "
-    "that rest there in autumn, and promised to publish its findings before any pile is driven into the ground.</p>"
+    "<p>Opponents had argued that the estuary would suffer; the council ordered a study of the marshes and of the "
+    "birds that rest there in autumn, and promised to publish its findings before any pile is driven.</p>"
 )
 CONSENT = "<p>We value your privacy. We and our partners store and access information on a device.</p>" * 9
 
 
 def page(content=ARTICLE):
-    return f"<!doctype html><html lang=en><title>Page</title><body><nav>Home</nav><article>{content}</article></html>".encode()
+    body = f"<body><nav>Home</nav><article>{content}</article></body>"
+    return f"<!doctype html><html lang=en><title>Page</title>{body}</html>".encode()
 
 
 def feed(*names, title="Ferry", text=SUMMARY, updated=""):

@@ -22,7 +22,8 @@ def rss(*items, head="", channel=""):
 
 
 def atom(entry, attributes=""):
-    return f'<feed xmlns="http://www.w3.org/2005/Atom" {attributes}><title>News</title><entry>{entry}</entry></feed>'.encode()
+    head = f'<feed xmlns="http://www.w3.org/2005/Atom" {attributes}><title>News</title>'
+    return f"{head}<entry>{entry}</entry></feed>".encode()
 
 
 def only(body, address=ADDRESS, charset=None):
@@ -32,7 +33,8 @@ def only(body, address=ADDRESS, charset=None):
 
 # ---- dialects
 
-RDF = f"""<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/" {NAMESPACES}>
+RDF = f"""<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/"
+ {NAMESPACES}>
  <channel rdf:about="https://n.example/"><title>News</title></channel>
  <item rdf:about="https://n.example/1"><title>One</title><link>https://n.example/1</link>
  <description>Words.</description><dc:date>2026-01-02T03:04:05+01:00</dc:date><dc:creator>Ann</dc:creator>
@@ -46,7 +48,8 @@ RSS090 = b"""<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xm
 RSS091 = b"""<!DOCTYPE rss PUBLIC "-//Netscape Communications//DTD RSS 0.91//EN" "http://my.netscape.com/rss-0.91.dtd">
  <rss version="0.91"><channel><title>News</title><item><title>One</title><link>https://n.example/1</link></item></channel></rss>"""
 ATOM10 = atom(
-    "<id>tag:1</id><title type='html'>&lt;b>One&lt;/b></title><link href='1'/><published>2026-01-02T02:04:05Z</published>"
+    "<id>tag:1</id><title type='html'>&lt;b>One&lt;/b></title><link href='1'/>"
+    "<published>2026-01-02T02:04:05Z</published>"
     "<author><name>Ann</name></author><category term='a'/>"
     "<content type='xhtml'><div xmlns='http://www.w3.org/1999/xhtml'><p>Words.</p></div></content>",
     'xml:base="https://n.example/"',
@@ -142,7 +145,8 @@ def test_only_an_entrys_own_fields_count():
 
 def test_the_fullest_text_counts_and_media_only_where_there_is_no_other():
     full, short = "<content:encoded>A long text here.</content:encoded>", "<description>Short.</description>"
-    media = "<media:group><media:title>Clip</media:title><media:description>A much longer caption.</media:description></media:group>"
+    caption = "<media:description>A much longer caption.</media:description>"
+    media = f"<media:group><media:title>Clip</media:title>{caption}</media:group>"
     assert only(rss(short + full + media)).body == "A long text here."
     assert only(rss("<content:encoded/>" + short + media)).body == "Short."
     assert (only(rss(media)).title, only(rss(media)).body) == ("Clip", "A much longer caption.")
@@ -169,7 +173,9 @@ def test_links_are_resolved_against_the_feed_and_every_xml_base():
     assert only(rss("<link>https://n.example/?a=1&amp;copy=2</link>")).link == "https://n.example/?a=1&copy=2"
 
 
-@pytest.mark.parametrize("link", ["javascript:alert(1)", "file:///etc/passwd", "mailto:a@b", "http://", "http://[::1", ""])
+@pytest.mark.parametrize(
+    "link", ["javascript:alert(1)", "file:///etc/passwd", "mailto:a@b", "http://", "http://[::1", ""]
+)
 def test_only_web_links_are_kept(link):
     assert only(rss(f"<title>t</title><link>{link}</link>")).link is None
 
@@ -252,7 +258,9 @@ def test_terminal_sequences_nul_and_controls_are_dropped(title):
 
 
 def test_lone_surrogates_are_marked():
-    body = b'{"title":"t","items":[{"id":"\\ud800","url":"/\\udfff","title":"a \\ud83d b","content_text":"c\nd \\udc00"}]}'
+    body = (
+        b'{"title":"t","items":[{"id":"\\ud800","url":"/\\udfff","title":"a \\ud83d b","content_text":"c\nd \\udc00"}]}'
+    )
     entry = only(body)
     assert (entry.guid, entry.title, entry.body) == ("\ufffd", "a \ufffd b", "c\nd \ufffd")
     assert only(rss("<title>a &#xD83D; b</title>")).title == "a b"
@@ -308,7 +316,9 @@ def test_what_is_not_well_formed_is_read_all_the_same(body):
 
 
 def test_prefixes_without_a_declaration_are_known_by_custom():
-    body = rss("<content:encoded>Words.</content:encoded><dc:creator>Ann</dc:creator>").replace(NAMESPACES.encode(), b"")
+    body = rss("<content:encoded>Words.</content:encoded><dc:creator>Ann</dc:creator>").replace(
+        NAMESPACES.encode(), b""
+    )
     assert (only(body).body, only(body).author) == ("Words.", "Ann")
 
 
@@ -326,7 +336,9 @@ def test_an_item_that_is_not_closed_ends_where_the_next_begins():
 
 
 def test_nested_defaults_do_not_leak():
-    body = atom("<content type='xhtml'><div xmlns='http://www.w3.org/1999/xhtml'>A & B</div></content><title>One</title>")
+    body = atom(
+        "<content type='xhtml'><div xmlns='http://www.w3.org/1999/xhtml'>A & B</div></content><title>One</title>"
+    )
     assert (only(body).title, only(body).body) == ("One", "A & B")
 
 
@@ -347,7 +359,11 @@ def test_no_entity_is_expanded_or_fetched(end):
     "body",
     [
         *(b"", b"  \n", b"just text", b"{}", b"[1]", b'{"items": 3}', b"{", b'{"rss": 1}', b"\0\1\2" * 99),
-        *(b"<!doctype html><html><p>hi</p>", b'<?xml version="1.0"?><html><p>hi</p></html>', b"<urlset><url/></urlset>"),
+        *(
+            b"<!doctype html><html><p>hi</p>",
+            b'<?xml version="1.0"?><html><p>hi</p></html>',
+            b"<urlset><url/></urlset>",
+        ),
         *(b"<!DOCTYPE a [" + b'"' * 999 + b"<rss/>", b"<a>" * 20_000, b"<!DOCTYPE rss [<rss/>", b"{" * 5000),
         *(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, b"\x7fELF" + b"\0" * 500 + b"<rss><channel><item>"),
     ],
@@ -369,7 +385,21 @@ N = 300_000
 @pytest.mark.parametrize(
     "piece",
     [
-        *(b"<", b"&", b"<![CDATA[", b"<!--", b"<a b=", b"<a>", b"<?", b"</a", b'<a b="', b"<!A", b"&amp", b"]]>", b"&x;"),
+        *(
+            b"<",
+            b"&",
+            b"<![CDATA[",
+            b"<!--",
+            b"<a b=",
+            b"<a>",
+            b"<?",
+            b"</a",
+            b'<a b="',
+            b"<!A",
+            b"&amp",
+            b"]]>",
+            b"&x;",
+        ),
         *(b"<a b='\">", b"<category>c</category>", b"<link href='a'/>", b"<author>a@", b"a@a.", b"&#0;", b"<p><a>"),
     ],
 )
@@ -381,7 +411,10 @@ def test_hostile_bodies_cost_one_pass(piece):
 
 def test_a_line_of_ten_megabytes():
     words = b"word " * 2_000_000
-    for body in (rss("<title>One</title><description>QQ</description>"), rss("<title>One &</title><description>QQ</description>")):
+    for body in (
+        rss("<title>One</title><description>QQ</description>"),
+        rss("<title>One &</title><description>QQ</description>"),
+    ):
         entry = only(body.replace(b"QQ", words))
         assert len(entry.body) == len(words) - 1
 

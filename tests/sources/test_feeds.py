@@ -65,7 +65,9 @@ def test_each_entry_comes_once_and_an_edit_supersedes(poll, web):
 def test_an_unchanged_feed_is_not_parsed(poll, web, monkeypatch):
     body = rss({"name": "1"})
     assert len(poll(body, {"ETag": '"1"'})) == 1
-    web.routes["/f"] = lambda handler: (304, {}, b"") if handler.headers.get("If-None-Match") == '"1"' else (500, {}, b"")
+    web.routes["/f"] = lambda handler: (
+        (304, {}, b"") if handler.headers.get("If-None-Match") == '"1"' else (500, {}, b"")
+    )
     monkeypatch.setattr(feeds, "parse_feed", None)
     assert poll() == []
     assert poll.said.counts["unchanged"] == 1
@@ -165,7 +167,9 @@ def test_what_is_remembered_is_small_and_bounded(poll, monkeypatch):
 def test_dates_in_the_future_are_claims(poll):
     rest = "<pubDate>{}</pubDate>"
     soon, far = "Mon, 02 Mar 2026 11:00:00 GMT", "Wed, 01 Jan 2098 00:00:00 GMT"
-    near, future = poll(rss({"name": "1", "rest": rest.format(soon)}, {"name": "2", "title": "U", "rest": rest.format(far)}))
+    near, future = poll(
+        rss({"name": "1", "rest": rest.format(soon)}, {"name": "2", "title": "U", "rest": rest.format(far)})
+    )
     assert (near["published"], near["meta"].get("claimed")) == ("2026-03-02T11:00:00Z", None)
     assert (future["published"], future["meta"]["claimed"]) == (None, "2098-01-01T00:00:00Z")
 
@@ -178,6 +182,7 @@ def test_what_a_person_said_of_the_feed_goes_into_the_record(poll):
 
 def test_the_headline_is_not_said_twice(poll):
     assert texts(poll(rss({"name": "1", "title": "A  title", "text": "A title\n goes on."}))) == ["A title\n goes on."]
+    assert texts(poll(rss({"name": "2", "title": "Two", "text": "Twofold."}))) == ["Two\n\nTwofold."]
 
 
 # ---- transport
@@ -232,7 +237,7 @@ def test_nothing_that_a_feed_declares_is_fetched(poll, web):
 
 def test_a_line_of_ten_megabytes(poll):
     (document,) = poll(rss({"name": "1", "text": "word " * 2_000_000}))
-    assert len(document["text"]) == 3 + 2 + 10_000_000 - 5 - 1 + 1 - 0 or len(document["text"]) > 9_999_000
+    assert document["text"] == "T\n\n" + " ".join(["word"] * 2_000_000)
 
 
 # ---- lists, files, stdin
@@ -258,7 +263,9 @@ def test_a_list_that_cannot_be_read_still_stands(poll, web):
 
 
 def test_a_list_of_local_files_names_no_local_files(tmp_path, context):
-    (tmp_path / "l.opml").write_bytes(b'<opml><body><outline xmlUrl="file:///etc/passwd"/><outline xmlUrl="x.xml"/></body></opml>')
+    (tmp_path / "l.opml").write_bytes(
+        b'<opml><body><outline xmlUrl="file:///etc/passwd"/><outline xmlUrl="x.xml"/></body></opml>'
+    )
     given = context("feed")
     assert list(feeds.read(str(tmp_path / "l.opml"), given)) == []
     assert (given.outlet.included, len(given.outlet.complaints)) == ([], 2)

@@ -1,15 +1,13 @@
-"""Files and JSONL: read once, again when they change, and nothing that hangs or is no text."""
+"""Files: read once, again when they change, told when they are gone, and nothing that hangs or is no text."""
 
-import gzip
 import json
 import os
 
 import pytest
-import zstandard
 
 from clet.record import record_id
-from clet.sources import files, jsonl
-from clet.sources.adapter import SourceFailed
+from clet.sources import files, paths
+from clet.sources.adapter import Options, SourceFailed
 
 PAGE = (
     "<!doctype html><html lang=de><title>Der &amp; Titel</title>"
@@ -17,8 +15,8 @@ PAGE = (
 )
 
 
-def read(module, locator, given):
-    return list(module.read(str(locator), given))
+def read(locator, given):
+    return list(files.read(str(locator), given))
 
 
 def test_a_folder_in_byte_order_with_kinds_told_by_content(tmp_path, context):
@@ -29,14 +27,16 @@ def test_a_folder_in_byte_order_with_kinds_told_by_content(tmp_path, context):
     (root / "sub" / "page").write_text(PAGE.format("Ein langer Absatz. " * 30))
     (root / ".hidden").mkdir()
     (root / ".hidden" / "x.txt").write_text("x")
-    documents = read(files, root, context())
+    given = context("file")
+    documents = read(root, given)
+    assert given.outlet.included == []
     assert [document["meta"]["path"] for document in documents] == ["a.txt", "b.md", "sub/page"]
     assert [document["title"] for document in documents] == ["a.txt", "The title", "Der & Titel"]
     assert documents[0]["text"] == "F\u00fc\u00dfe"
     assert documents[2]["text"].startswith("Ein langer Absatz.")
     assert not {"Men\u00fc", "x()"} & set(documents[2]["text"].split())
     assert documents[2]["lang"] == "de"
-    assert {document["origin"] for document in documents} == {"d"}
+    assert {(document["source"], document["origin"]) for document in documents} == {("file", "d")}
     assert documents[0]["url"] == (root / "a.txt").as_uri()
 
 
@@ -45,17 +45,92 @@ def test_untouched_files_are_not_opened_and_edits_supersede(tmp_path, context, m
     (tmp_path / "b.txt").write_text("two")
     os.utime(tmp_path / "a.txt", (1, 1577836800))
     cursor = {}
-    first = read(files, tmp_path, context(cursor))
+    first = read(tmp_path, context(cursor=cursor))
     assert first[0]["published"] == "2020-01-01T00:00:00Z"
     os.utime(tmp_path / "b.txt", ns=(5, 5))  # touched, same text
     (tmp_path / "a.txt").write_text("one, edited")
-    (again,) = read(files, tmp_path, context(cursor))
+    (again,) = read(tmp_path, context(cursor=cursor))
     assert again["meta"]["supersedes"] == first[0]["id"] == record_id("one")
+    (tmp_path / "a.txt").write_text("one")
+    (back,) = read(tmp_path, context(cursor=cursor))
+    assert (back["id"], back["meta"]["supersedes"]) == (first[0]["id"], again["id"])
     monkeypatch.setattr(files, "read_file", None)
-    assert read(files, tmp_path, context(cursor)) == []
-    (tmp_path / "b.txt").unlink()
-    assert read(files, tmp_path, context(cursor)) == []
-    assert list(cursor) == [str(tmp_path / "a.txt")]
+    given = context(cursor=cursor)
+    assert read(tmp_path, given) == []
+    assert given.outlet.counts == {"unchanged": 2}
+
+
+def test_a_file_that_is_gone_is_told_once_as_the_deletion_of_its_record(tmp_path, context):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_text("two")
+    cursor = {}
+    read(tmp_path, context(cursor=cursor))
+    (tmp_path / "sub" / "a.txt").unlink()
+    (gone,) = read(tmp_path, context(cursor=cursor))
+    assert (gone["id"], gone["text"], gone["meta"]) == (record_id("one"), "", {"path": "sub/a.txt", "deleted": True})
+    assert gone["url"] == (tmp_path / "sub" / "a.txt").as_uri()
+    assert list(cursor) == [str(tmp_path / "b.txt")]
+    assert read(tmp_path, context(cursor=cursor)) == []
+
+
+def test_a_file_that_moved_is_not_a_deletion_of_its_text(tmp_path, context):
+    (tmp_path / "a.txt").write_text("one")
+    cursor = {}
+    (first,) = read(tmp_path, context(cursor=cursor))
+    (tmp_path / "a.txt").rename(tmp_path / "b.txt")
+    (moved,) = read(tmp_path, context(cursor=cursor))
+    assert (moved["id"], moved["meta"]) == (first["id"], {"path": "b.txt"})
+    assert list(cursor) == [str(tmp_path / "b.txt")]
+
+
+def test_what_cannot_be_looked_at_is_not_taken_for_gone(tmp_path, context, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_text("two")
+    cursor = {}
+    read(tmp_path, context(cursor=cursor))
+    scandir, lstat = os.scandir, os.lstat
+
+    def refuse(call):
+        def guarded(path, *arguments, **options):
+            if "sub" in os.fspath(path):
+                raise PermissionError(13, "Permission denied")
+            return call(path, *arguments, **options)
+
+        return guarded
+
+    monkeypatch.setattr(os, "scandir", refuse(scandir))
+    monkeypatch.setattr(files.os, "lstat", refuse(lstat))
+    given = context(cursor=cursor)
+    assert read(tmp_path, given) == []
+    assert given.outlet.complaints == [f"{tmp_path}/sub: Permission denied"]
+    assert len(cursor) == 2
+
+
+def test_a_folder_that_vanished_as_a_whole_fails_and_deletes_nothing(tmp_path, context):
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    (folder / "a.txt").write_text("one")
+    cursor = {}
+    read(folder, context(cursor=cursor))
+    (folder / "a.txt").unlink()
+    folder.rmdir()
+    for locator in (folder, f"{folder}/*"):
+        with pytest.raises(SourceFailed) as failure:
+            read(locator, context(cursor=cursor))
+        assert failure.value.unreachable
+    assert len(cursor) == 1
+
+
+def test_the_cursor_is_the_same_from_every_working_directory(tmp_path, context, monkeypatch):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.txt").write_text("one")
+    cursor = {}
+    monkeypatch.chdir(tmp_path)
+    assert len(read("d", context(cursor=cursor))) == 1
+    monkeypatch.chdir(tmp_path / "d")
+    assert read("../d", context(cursor=cursor)) == []
 
 
 def test_a_fifo_and_a_link_in_a_folder_are_not_read(tmp_path, context):
@@ -63,141 +138,64 @@ def test_a_fifo_and_a_link_in_a_folder_are_not_read(tmp_path, context):
     os.symlink("/etc/passwd", tmp_path / "link")
     os.symlink(tmp_path, tmp_path / "loop")
     (tmp_path / "a.txt").write_text("text")
-    assert len(read(files, tmp_path, context())) == 1
-    given = context()
-    assert read(files, tmp_path / "fifo", given) == []
-    assert "not a regular file" in given.report.complaints[0]
+    assert len(read(tmp_path, context())) == 1
+    with pytest.raises(SourceFailed, match="not a regular file"):
+        read(tmp_path / "fifo", context())
 
 
-def test_binary_is_counted_in_a_folder_and_reported_when_named(tmp_path, context):
+def test_binary_is_counted_in_a_folder_and_fails_when_named(tmp_path, context):
     (tmp_path / "x").write_bytes(bytes(range(256)) * 10)
+    cursor = {}
+    for counts in ({"binary": 1}, {"unchanged": 1}):
+        given = context(cursor=cursor)
+        assert read(tmp_path, given) == []
+        assert given.outlet.counts == counts
+    with pytest.raises(SourceFailed, match="not text"):
+        read(tmp_path / "x", context())
+
+
+def test_many_bad_files_are_summed_up_after_twenty_lines(tmp_path, context):
+    for number in range(30):
+        os.mkfifo(tmp_path / f"{number:02}")
+    (tmp_path / "good").write_text("text")
     given = context()
-    assert read(files, tmp_path, given) == []
-    assert given.report.sources["test"] == {"binary": 1}
-    assert read(files, tmp_path / "x", given) == []
-    assert "not text" in given.report.complaints[0]
+    assert len(read(f"{tmp_path}/*", given)) == 1
+    assert len(given.outlet.complaints) == 21
+    assert given.outlet.complaints[0] == f"{tmp_path}/00: not a regular file"
+    assert given.outlet.complaints[-1] == "and 10 more: unreadable"
+    assert given.outlet.counts == {"unreadable": 30}
 
 
-def test_names_that_are_no_utf8_are_escaped(tmp_path, context):
+def test_names_that_are_no_utf8_are_escaped_and_known_again(tmp_path, context):
     path = os.path.join(os.fsencode(tmp_path), b"\xff.txt")
     with open(path, "w") as file:
         file.write("text")
     cursor = {}
-    (document,) = read(files, tmp_path, context(cursor))
+    (document,) = read(tmp_path, context(cursor=cursor))
     assert document["meta"]["path"] == "\\xff.txt"
     json.dumps(cursor).encode()
-    assert read(files, tmp_path, context(cursor)) == []
+    assert read(tmp_path, context(cursor=cursor)) == []
+    os.unlink(path)
+    (gone,) = read(tmp_path, context(cursor=cursor))
+    assert gone["id"] == document["id"]
+
+
+def test_one_text_on_stdin(context, monkeypatch):
+    reading, writing = os.pipe()
+    monkeypatch.setattr(paths, "InputFile", lambda name: os.fdopen(reading, "rb", buffering=0))
+    os.write(writing, b"# not Markdown\n\x1b[31mred")
+    os.close(writing)
+    (document,) = read("-", context())
+    assert (document["text"], document["title"], document["origin"]) == ("# not Markdown\n[31mred", "stdin", "stdin")
+
+
+def test_license_and_tags_of_the_source_are_taken_over(tmp_path, context):
+    (tmp_path / "a.txt").write_text("text")
+    (document,) = read(tmp_path, context(options=Options(license="CC0-1.0", tags=("mine",))))
+    assert (document["license"], document["ingest"]) == ("CC0-1.0", {"tags": ["mine"]})
 
 
 def test_nothing_there_is_unreachable(tmp_path, context):
-    for module in (files, jsonl):
-        with pytest.raises(SourceFailed, match="no such file") as failure:
-            read(module, tmp_path / "nowhere", context())
-        assert failure.value.unreachable
-
-
-# ---- JSONL
-
-
-def lines(*objects):
-    return b"".join(json.dumps(each).encode() + b"\n" for each in objects)
-
-
-def test_fields_are_mapped_and_the_rest_is_kept(tmp_path, context):
-    (tmp_path / "a.jsonl").write_bytes(
-        lines(
-            {
-                "id": "x:1",
-                "content": "A text.\r\n",
-                "url": "https://n.example/",
-                "title": "T",
-                "date": "2019-01-04",
-                "source": "n.example",
-                "license": "CC0-1.0",
-                "lang": "en",
-                "day": 3,
-            },
-            {
-                "text": "Other.",
-                "published": "Fri, 04 Jan 2019 10:00:00 +0100",
-                "origin": "o",
-                "source": "s",
-                "meta": {"k": 1},
-            },
-        )
-    )
-    one, two = read(jsonl, tmp_path / "a.jsonl", context())
-    assert (one["id"], one["text"], one["source"], one["origin"]) == (
-        record_id("A text."),
-        "A text.",
-        "jsonl",
-        "n.example",
-    )
-    assert (one["published"], one["license"], one["lang"], one["title"]) == (
-        "2019-01-04T00:00:00Z",
-        "CC0-1.0",
-        "en",
-        "T",
-    )
-    assert one["meta"] == {"id": "x:1", "day": 3}
-    assert (two["origin"], two["published"], two["meta"]) == ("o", "2019-01-04T09:00:00Z", {"k": 1})
-
-
-def test_a_record_comes_back_as_it_was_without_tokens(tmp_path, context, record):
-    made = record("A text.", ids=[1, 2], title="T") | {"dedup": {"kept": True}}
-    (tmp_path / "a.jsonl").write_bytes(lines(made))
-    (again,) = read(jsonl, tmp_path / "a.jsonl", context())
-    assert again == {name: value for name, value in made.items() if name != "tok"}
-
-
-def test_bad_lines_are_reported_with_their_place_and_passed_over(tmp_path, context):
-    bad = [b"not json", b"[1]", b'{"title": "no text"}', b'{"text": 3}', b'{"text": "\\ud800"}', b"\xff\xfe"]
-    (tmp_path / "a.jsonl").write_bytes(b"\n".join([*bad, b"", b'{"text": "good"}', b""]))
-    given = context()
-    assert [document["text"] for document in read(jsonl, tmp_path / "a.jsonl", given)] == ["good"]
-    assert [place for place, _, _ in given.report.lines] == [f"{tmp_path}/a.jsonl:{n}" for n in range(1, 7)]
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress], ids=["plain", "gzip", "zstd"])
-def test_a_file_that_grows_continues_where_it_ended(tmp_path, context, pack):
-    path, cursor = tmp_path / "a.jsonl", {}
-    path.write_bytes(pack(lines({"text": "1"}) + b"\n" + lines({"text": "2"})))
-    assert len(read(jsonl, path, context(cursor))) == 2
-    assert read(jsonl, path, context(cursor)) == []
-    path.write_bytes(pack(lines({"text": "1"}) + b"\n" + lines({"text": "2"}, {"text": "3"})))
-    assert [document["text"] for document in read(jsonl, path, context(cursor))] == ["3"]
-    path.write_bytes(pack(lines({"text": "new"}, {"text": "2"}, {"text": "4"})))
-    assert [document["text"] for document in read(jsonl, path, context(cursor))] == ["new", "2", "4"]
-
-
-def test_a_line_still_being_written_is_left_for_the_next_round(tmp_path, context):
-    path, cursor = tmp_path / "a.jsonl", {}
-    path.write_bytes(lines({"text": "1"}) + b'{"text": "2')
-    given = context(cursor, follow=True)
-    assert len(read(jsonl, path, given)) == 1
-    assert given.report.lines == []
-    path.write_bytes(lines({"text": "1"}, {"text": "2, whole"}))
-    assert [document["text"] for document in read(jsonl, path, context(cursor, follow=True))] == ["2, whole"]
-
-
-def test_a_file_left_half_way_continues_there(tmp_path, context):
-    path, cursor = tmp_path / "a.jsonl", {}
-    path.write_bytes(lines(*({"text": str(n)} for n in range(5))))
-    documents = jsonl.read(str(path), context(cursor))
-    assert [next(documents)["text"] for _ in range(2)] == ["0", "1"]
-    documents.close()
-    assert [document["text"] for document in read(jsonl, path, context(cursor))] == ["2", "3", "4"]
-
-
-def test_a_truncated_file_is_a_failure_after_what_came_before(tmp_path, context):
-    (tmp_path / "a.jsonl.zst").write_bytes(zstandard.compress(lines({"text": "1"}))[:-3])
-    (tmp_path / "b.jsonl").write_bytes(lines({"text": "2"}))
-    given = context()
-    assert [document["text"] for document in read(jsonl, tmp_path, given)][-1] == "2"
-    assert given.report.failures == 1
-
-
-def test_meta_is_bounded(tmp_path, context):
-    (tmp_path / "a.jsonl").write_bytes(lines({"id": "mine", "text": "t", "junk": "x" * 100_000}))
-    (document,) = read(jsonl, tmp_path / "a.jsonl", context())
-    assert document["meta"] == {"id": "mine"}
+    with pytest.raises(SourceFailed, match="no such file") as failure:
+        read(tmp_path / "nowhere", context())
+    assert failure.value.unreachable

@@ -160,9 +160,8 @@ def _read_company(body: Body, place: _Place, backlog: Backlog, context: Context)
 
 
 def _older(url: str, company: Company, context: Context) -> list[Listed]:
-    cik = company.filings[0].cik if company.filings else None
     with asked(url, context) as answer:
-        older = read_company(answer.body, cik) if answer else None
+        older = read_company(answer.body, company.cik) if answer else None
     if older is None:
         raise SourceFailed(f"{url}: JSON that holds no filings", unreachable=True)
     return older.filings

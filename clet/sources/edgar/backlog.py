@@ -122,7 +122,12 @@ class Backlog:
     def finish(self) -> Iterator[Document]:
         """Documents of the filings that could not be had before. Call it when the listing was read to its end."""
         for accession, (cik, form, time, *_) in list(self._owed.items()):
-            yield from self._read_or_owe(Listed(accession, cik, form, time))
+            try:
+                yield from self._read_or_owe(Listed(accession, cik, form, time))
+            except Refused as error:
+                if error.surely:
+                    raise
+                break  # perhaps only this one is not there; if it is all, the next run is told so
         if self._newest:
             self._cursor["newest"] = self._newest
 

@@ -58,6 +58,7 @@ class AtomPage:
 class Company:
     """A submissions JSON: the filings it holds, and (name, last day) of the files that hold the older ones."""
 
+    cik: str
     filings: list[Listed]
     older: list[tuple[str, str]]
 
@@ -99,17 +100,18 @@ def read_company(body: Body, cik: str | None = None) -> Company | None:
         raise SourceFailed("not JSON, though it begins so") from None
     if not isinstance(value, dict):
         return None
-    filings = value.get("filings")
-    columns = filings.get("recent") if isinstance(filings, dict) else value
+    outer = value.get("filings")
+    columns = outer.get("recent") if isinstance(outer, dict) else value
     cik = str(value.get("cik") or cik or "").lstrip("0")
     if not isinstance(columns, dict) or not isinstance(columns.get("accessionNumber"), list) or not cik.isdigit():
         return None
-    files = filings.get("files") if isinstance(filings, dict) else None
+    files = outer.get("files") if isinstance(outer, dict) else None
     older = []
     for file in files if isinstance(files, list) else []:
         if isinstance(file, dict) and _OLDER.match(str(file.get("name"))):
             older.append((file["name"], str(file.get("filingTo", "9"))))
-    return Company(sorted(_rows(columns, cik), key=lambda filing: filing.time), sorted(older, key=lambda file: file[1]))
+    filings = sorted(_rows(columns, cik), key=lambda filing: filing.time)
+    return Company(cik, filings, sorted(older, key=lambda file: file[1]))
 
 
 def _rows(columns: dict[str, Any], cik: str) -> Iterator[Listed]:

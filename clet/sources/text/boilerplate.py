@@ -22,7 +22,7 @@ MAX_NAME_CHARS = 400  # of a class or id attribute; longer ones are cut
 
 _MAYBE = """
     author carousel categories category comment gallery infobox latest meta more next prev previous promo share slider
-    tags teaser teasers thumbnails widget
+    tags teaser teasers thumbnails widget profile
 """
 _FURNITURE = """
     ad ads adsense adv advert advertisement advertising advertisements adverts anzeige anzeigen banner bio breadcrumb
@@ -30,10 +30,11 @@ _FURNITURE = """
     masthead menu metadata modal nav navbar navi navigation navbreadcrumbs noprint outbrain overlay pager pagination
     paginator popup postinfo postmeta print printonly prevnext rating search searchbar searchform sidebar sidebars
     skiplink skiplinks skip sociable social sponsor sponsored sponsors taboola tagcloud taglist toolbar topbar werbung
+    caption captions lightbox flyout tooltip utility disclosure
     addthis addtoany sharedaddy sharethis sharebar sharebuttons sharing follow shares
 """
 _VOICES = """
-    comments commentlist commentform commentaries disqus kommentare livefyre pingback pingbacks replies respond
+    comments commentlist commentform commentaries disqus kommentare livefyre pingback pingbacks reply replies respond
     trackback trackbacks newsletter newsletters subscribe subscription subscriptions signup login registration
     related relatedposts relatedarticles relatedcontent recommend recommended recommendation recommendations
     recirc recirculation similar popular trending mostread readmore yarpp authorbox authorbio
@@ -50,6 +51,8 @@ _PAIRS = {  # two words in a row that say more than each
     ("author", "card"): VOICES,
     ("author", "profile"): VOICES,
     ("about", "author"): VOICES,
+    ("author", "descr"): VOICES,
+    ("news", "letter"): VOICES,
     ("comment", "list"): VOICES,
     ("comment", "form"): VOICES,
     ("most", "read"): VOICES,

@@ -7,7 +7,7 @@ names of CLDR in nine languages, with the Greek, Hungarian and Korean forms that
 midnight. A date without a zone, or with a zone name that is unknown or has several meanings, is taken as UTC: it may
 be hours off, but never a day and a night. "02/03/2026" has two meanings and is None.
 
-About 10 us a date.
+About 10 us a date, RFC 3339 2 us.
 """
 
 from __future__ import annotations
@@ -141,6 +141,11 @@ def _from_number(value: float) -> datetime:
 
 def _from_text(text: str) -> datetime | None:
     text = " ".join(text.split())
+    if len(text) > 18 and text[4] == text[7] == "-":  # the common form has a faster reader
+        try:
+            return _utc(datetime.fromisoformat(text))
+        except ValueError:
+            pass
     if text.isascii() and text.isdigit() and len(text) in (9, 10, 13, 16):
         return _from_number(int(text))
     if match := _NUMERIC.match(text):

@@ -1,4 +1,4 @@
-"""What a rule of the scrubber found, and the boundaries that all rules share."""
+"""What a rule of the scrubber found, and what rules share."""
 
 from __future__ import annotations
 
@@ -17,25 +17,16 @@ class Find(NamedTuple):
     mask: str
 
 
-_MASK = r"<(?:email|phone|ip|card|iban|ssn|passport|secret:[a-z-]{1,20})>"
-_MASK_BEFORE = re.compile(_MASK + r"\Z")
-_MASK_AFTER = re.compile(_MASK)
-_MASK_CHARS = 30  # none is longer
 _SERIES = re.compile(r"01234567|12345678|23456789|98765432|abcdefgh|qwertyui", re.IGNORECASE)
 
 
 def stands_free(text: str, start: int, end: int) -> bool:
-    """Whether a find is no part of a longer word, and touches no mask.
+    """Whether a find is no part of a longer word; what begins with `+` or `(` cannot be.
 
-    That a find beside a mask is none makes masking idempotent: what a mask took away cannot have been the boundary
-    that kept its neighbour from being found.
+    Two finds side by side must not hinder each other: else each pass over a text made of them would find one more.
     """
-    before, after = text[start - 1 : start], text[end : end + 1]
-    if _is_word(before) or _is_word(after):
-        return False
-    if before == ">" and _MASK_BEFORE.search(text[max(0, start - _MASK_CHARS) : start]):
-        return False
-    return not (after == "<" and _MASK_AFTER.match(text, end))
+    inside_before = _is_word(text[start]) and _is_word(text[start - 1 : start])
+    return not inside_before and not (_is_word(text[end - 1]) and _is_word(text[end : end + 1]))
 
 
 def _is_word(char: str) -> bool:

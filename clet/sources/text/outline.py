@@ -8,6 +8,7 @@ from lxml import etree
 from clet.sources.text.boilerplate import FURNITURE, HIDDEN, MAYBE, PLAIN, name_verdict, role_verdict
 
 _BOX, _NAV, _CORE, _LINK, _BREAK, _DROP = range(6)
+INL = HIDDEN
 _CODE = frozenset(("script", "style"))
 _KINDS = {
     **dict.fromkeys(
@@ -85,7 +86,7 @@ class _Reader:
                 return
             kind = kinds.get(tag)
             if kind is None or kind == _LINK:
-                if "class" in attrib and name_verdict(attrib["class"]) >= limit:
+                if "class" in attrib and name_verdict(attrib["class"]) >= INL or "style" in attrib and _UNSEEN.search(attrib["style"]):
                     skip = 1
                     kept = len(buf)
                     prose = False
@@ -109,7 +110,7 @@ class _Reader:
                     verdict = other
                 if (name := get("role")) and (other := role_verdict(name)) > verdict:
                     verdict = other
-                if kind == _CORE:
+                if kind == _CORE and (tag != "article" or verdict == FURNITURE):
                     verdict = PLAIN
                 if (
                     "hidden" in attrib
@@ -143,7 +144,7 @@ class _Reader:
                     del buf[code:]
                 if not skip:
                     if prose:
-                        out.lost += sum([len(x) for x in buf[kept:] if len(x) >= 60])
+                        out.lost += sum([n for x in buf[kept:] if len(x) >= 60 and (n := len(x.strip())) >= 60])
                     del buf[kept:]
                 return
             kind = kinds.get(tag)

@@ -38,11 +38,13 @@ _CLASSES = bytes(
     for byte in range(256)
 )
 _RUN = re.compile(rb"0[0.-]{5,}")
-_SEPARATOR = r"[ .\-/\u00a0\u2010-\u2013]"
 _INTERNATIONAL = re.compile(r"\+[0-9]{1,15}(?:[ ().\-/\u00a0\u2010-\u2013]{1,3}[0-9]{1,10}){0,6}")
+_LAST_GROUP = re.compile(r"[ ().\-/\u00a0\u2010-\u2013]+[0-9]+\Z")
+_DECIMAL = re.compile(r"\+[0-9]{4,}\.[0-9]+\Z")
+_NANP_DIGITS = re.compile(r"1[2-9][0-9]{2}[2-9][0-9]{6}\Z")
 _NANP = re.compile(
-    r"(?<![\w/+])(?<![0-9][.-])(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4}"
-    r"|[2-9][0-9]{2}([.-])[2-9][0-9]{2}\1[0-9]{4})(?![.-]?\w)"
+    r"(?:\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4}"
+    r"|(?<![\w/+])(?<![0-9][.-])(?:1[ .-])?[2-9][0-9]{2}([.-])[2-9][0-9]{2}\1[0-9]{4})(?![.-]?\w)"
 )
 _LABEL = re.compile(
     r"\b(?:tel(?:efon|efono|ephone)?|t\u00e9l(?:\u00e9phone)?|phone|ph|fax|mobil|mobile|cell|handy|whatsapp|hotline"
@@ -54,10 +56,12 @@ _DATE = re.compile(
     r"(?:19|20)[0-9]{2}[-/.][01]?[0-9][-/.][0-3]?[0-9]"
     r"|[0-3]?[0-9][-/.][01]?[0-9][-/.](?:19|20)?[0-9]{2}(?![0-9])"
 )
+_GOES_ON = re.compile(r"[.-]?\w")
 _CARD = re.compile(
     r"(?<![\w.,+-])(?:[0-9]{13,19}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{1,4}(?:\1[0-9]{3})?"
     r"|3[0-9]{3}([ -])[0-9]{6}\2[0-9]{4,5})(?![\w]|[.,-]?[0-9])"
 )
+_CARD_LABEL = re.compile(r"\b(?:card|visa|mastercard|amex|diners|maestro|unionpay|pan)\b[^\n]*\Z", re.IGNORECASE)
 _SSN = re.compile(r"(?<![\w.+/-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![.-]?\w)")
 _IPV4 = re.compile(r"(?<![\w.-])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\.?\w|-\w)")
 _VERSION = re.compile(
@@ -155,6 +159,13 @@ def _matches(pattern: re.Pattern[str], text: str, start: int, end: int, kind: st
 def _cards(text: str, start: int, end: int) -> Iterator[Find]:
     for match in _CARD.finditer(text, start, end):
         digits = match[0].translate(_SPACES)
+        plain = digits == match[0]
+        if (
+            plain
+            and len(digits) not in (15, 16)
+            and not _CARD_LABEL.search(text, max(0, match.start() - 30), match.start())
+        ):
+            continue  # a number of 18 digits is somebody's key in a table
         if is_card(digits) and stands_free(text, *match.span()):
             yield Find(*match.span(), "card", "<card>")
 
@@ -185,19 +196,21 @@ def _luhn(digits: str) -> bool:
 
 
 def _international(text: str, start: int, end: int) -> Iterator[Find]:
-    match = _INTERNATIONAL.match(text, start, min(len(text), end))
-    if match is None or text[start - 1 : start] in (")", "]", "+"):
+    match = _INTERNATIONAL.match(text, start, end)
+    if match is None:
         return
     shown = match[0]
-    if shown[1:].isdigit() and (start == 0 or text[start - 1] == "\n"):
-        return  # an added line of a patch
+    before = text[start - 1 : start]
+    if shown[1:].isdigit() and (start == 0 or before in "\n)]" or before.isalpha()):
+        return  # an added line of a patch, a sum
+    if _DECIMAL.match(shown):
+        return
     code = _calling_code(shown[1:].translate(_SPACES))
-    while code and (number := len(shown.translate(_SPACES)) - 1) > (11 if code == "1" else 15):
-        shown = re.sub(rf"{_SEPARATOR}*[()]*[0-9]+\Z", "", shown)
-        if number == len(shown.translate(_SPACES)) - 1:
-            return
-    number = len(shown.translate(_SPACES)) - 1
-    if code and (number == 11 if code == "1" else number >= 9) and stands_free(text, start, start + len(shown)):
+    most = 11 if code == "1" else 15
+    while len(digits := shown[1:].translate(_SPACES)) > most and (rest := _LAST_GROUP.search(shown)):
+        shown = shown[: rest.start()]
+    whole = _NANP_DIGITS.match(digits) if code == "1" else code is not None and 9 <= len(digits) <= 15
+    if whole and stands_free(text, start, start + len(shown)):
         yield Find(start, start + len(shown), "phone", "<phone>")
 
 
@@ -216,9 +229,11 @@ def _labelled(text: str, start: int, end: int) -> Iterator[Find]:
     if not _LABEL.search(text, max(0, start - 24), start) or _DATE.match(text, start, end):
         return
     shown = _NATIONAL.match(text, start, end)[0].rstrip(" ().-/\u00a0\u2010\u2011\u2012\u2013")
-    digits = shown.translate(_SPACES)
-    if 7 <= len(digits) <= 15 and not _is_fictional(digits) and stands_free(text, start, start + len(shown)):
-        yield Find(start, start + len(shown), "phone", "<phone>")
+    digits, end = shown.translate(_SPACES), start + len(shown)
+    if _GOES_ON.match(text, end) or (digits == shown and text.endswith('": ', 0, start)):
+        return  # 1-800-LETTERS; a number of JSON
+    if 7 <= len(digits) <= 15 and not _is_fictional(digits) and stands_free(text, start, end):
+        yield Find(start, end, "phone", "<phone>")
 
 
 # ---- addresses of machines, accounts

@@ -6,9 +6,9 @@ by its kind in angle brackets. What no pattern tells is not found: names, postal
 prose.
 
 The rules look at the same text, none at what another left, so their order is nothing; finds that overlap are one.
-Masking is repeated until nothing is found, so that scrubbing twice is scrubbing once; a second pass runs only over
-texts in which something was found, and a third hardly ever. Time is linear: every pattern is bounded, and starts at a
-literal or at a run of characters that is looked at once.
+Masking is repeated until nothing is found, so that scrubbing twice is scrubbing once: a mask can take away what kept
+its neighbour from being found. A second pass runs only over texts in which something was found, a third hardly ever.
+Time is linear: every pattern is bounded, and starts at a literal or at a run of characters that is looked at once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from clet.sources.text.credentials import find_credentials
 from clet.sources.text.finds import Find
 from clet.sources.text.personal import find_personal
 from clet.sources.text.tokens import find_tokens
+
+MAX_PASSES = 16  # nothing is known that takes four
 
 FINDERS: dict[str, tuple[Callable[[str], Iterator[Find]], ...]] = {
     "pii": (find_personal,),
@@ -32,7 +34,10 @@ def scrub(text: str, kinds: frozenset[str]) -> tuple[str, dict[str, int]]:
         raise ValueError(f"{sorted(unknown)[0]}: cannot be scrubbed; known are {', '.join(FINDERS)}")
     finders = [finder for kind in FINDERS if kind in kinds for finder in FINDERS[kind]]
     counts: dict[str, int] = {}
-    while finds := [find for finder in finders for find in finder(text)]:
+    for _ in range(MAX_PASSES):
+        finds = [find for finder in finders for find in finder(text)]
+        if not finds:
+            break
         text = _masked(text, finds, counts)
     return text, counts
 

@@ -134,6 +134,7 @@ _LEADS: tuple[tuple[str, _Form], ...] = (
 )
 _TELEGRAM = _form("telegram-token", r"\d{8,10}:AA[\w-]{33}")
 _MAILCHIMP = _form("mailchimp-key", r"[0-9a-f]{32}-us\d{1,2}")
+_BEFORE = (".", ":")
 _DIGITS_COLON = re.compile(r"\d{8,10}:\Z", re.ASCII)
 
 
@@ -144,11 +145,13 @@ def find_tokens(text: str) -> Iterator[Find]:
     end = 0
     while (start := shape.find(_LONG, end)) >= 0:
         end = _RUN.match(shape, start).end()
-        for place, form in _candidates(text, _begin(text, start, end), end):
-            match = form.pattern.match(text, place)
-            if match is not None and _is_token(text, match, form):
-                yield Find(place, match.end(), "secret", f"<secret:{form.name}>")
-                break
+        start = _begin(text, start, end)
+        if text[start : start + 2] in _FORMS or text[start - 1 : start] in _BEFORE or "-us" in text[end - 5 : end]:
+            for place, form in _candidates(text, start, end):
+                match = form.pattern.match(text, place)
+                if match is not None and _is_token(text, match, form):
+                    yield Find(place, match.end(), "secret", f"<secret:{form.name}>")
+                    break
 
 
 def _begin(text: str, start: int, end: int) -> int:

@@ -106,12 +106,12 @@ class Archive:
         self, url: str, head: Head | None, path: Path, raw: str, content_type: str, address: str | None
     ) -> None:
         """Keep a body that lies in a file; without `head` (a resumed one) as a resource record. Raises WriteError."""
-        date, length = self._clock(), path.stat().st_size
-        with self._lock:
-            seen = self._seen_before(raw)
-            ident = self._ident()
+        date = self._clock()
         with _as_write_errors(self.folder):
+            length = path.stat().st_size
             with self._lock:
+                seen = self._seen_before(raw)
+                ident = self._ident()
                 file = self._create()
             try:
                 if seen:

@@ -70,6 +70,7 @@ def entries(folder: Path, containing: bytes = b"", last: int | None = None) -> I
 
 def path_of(folder: Path, name: str) -> Path | None:
     """Where a file of the archive is, also while it is being written."""
+    name = os.path.basename(name)  # whatever an index says, it is in the folder
     return next((path for path in (folder / name, folder / (name + OPEN)) if path.exists()), None)
 
 
@@ -146,10 +147,9 @@ def _finish(folder: Path, path: Path, file: BinaryIO) -> None:
     for offset, length, head in members(file):
         end = offset + length
         fields = parse_fields(head)
-        if fields.get("warc-type") != "warcinfo" and offset not in known:
-            digest = fields.get("warc-payload-digest", "").removeprefix("sha256:")
-            place = (name, offset, length)
-            missing.append(Entry(digest, fields["warc-target-uri"], fields["warc-date"], fields["warc-type"], *place))
+        told = [fields.get(field, "") for field in ("warc-payload-digest", "warc-target-uri", "warc-date", "warc-type")]
+        if all(told) and offset not in known:
+            missing.append(Entry(told[0].removeprefix("sha256:"), *told[1:], name, offset, length))
     if not end:
         path.unlink()
         return

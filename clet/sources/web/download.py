@@ -17,10 +17,10 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import httpcore
 import httpx
@@ -185,9 +185,18 @@ class Part:
 
 
 def receive(
-    answer: Answer, part: Part, allow: Any, interruption: Interruption, max_bytes: int, stall_s: float, stall_bytes: int
+    answer: Answer,
+    part: Part,
+    allow: Callable[[float], None],
+    interruption: Interruption,
+    max_bytes: int,
+    stall_s: float,
+    stall_bytes: int,
 ) -> None:
-    """Take the body of an answer (200, 203, 206 or 416) into the file. Raises SourceFailed and Broken."""
+    """Take the body of an answer (200, 203, 206 or 416) into the file. Raises SourceFailed and Broken.
+
+    `allow` says for how many seconds from now the exchange may go on.
+    """
     try:
         if answer.status == 416 or (answer.status == 206 and not part.continues(answer)):
             part.restart()

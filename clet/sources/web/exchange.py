@@ -97,7 +97,7 @@ class Transport:
 
     def close(self) -> None:
         """Close every connection."""
-        for pool in self._pools.values():
+        for pool in list(self._pools.values()):
             pool.close()
 
     def allow(self, seconds: float) -> None:
