@@ -24,6 +24,7 @@ MAX_OUTLINES = 20_000
 MAX_TAGS = 32
 MAX_ENCLOSURES = 8
 MAX_NAME_CHARS = 2048
+MAX_OPEN_FORMATTING = 100
 
 _ELEMENTS = (
     "a|abbr|acronym|address|article|aside|audio|b|big|blockquote|br|button|caption|center|cite|code|col|colgroup|dd|"
@@ -34,6 +35,9 @@ _ELEMENTS = (
 _TAG = re.compile(rf"</?(?:{_ELEMENTS})(?:\s[^<>]*)?/?>|<!--", re.IGNORECASE)
 _END_TAG = re.compile(rf"</(?:{_ELEMENTS})\s*>|<(?:br|img|hr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _FIGURE = re.compile(r"(</?)(?:figure|figcaption|label)\b", re.IGNORECASE)
+_FORMATTING = re.compile(
+    r"<(/?)(?:a|b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/>])[^<>]*>", re.IGNORECASE
+)
 _ESCAPED = re.compile(r"&(?:lt|#60|#x3c);", re.IGNORECASE)
 _REFERENCE = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -99,7 +103,19 @@ def shown_text(text: Text) -> str:
 
 def _without_markup(value: str) -> str:
     """Resiliparse leaves figures out, but in feeds they hold tables, quotations and whole slide shows."""
+    if value.count("<") > MAX_OPEN_FORMATTING and _is_entangled(value):
+        value = _FORMATTING.sub("", value)
     return fragment_text(_FIGURE.sub(r"\1div", value))
+
+
+def _is_entangled(value: str) -> bool:
+    """Whether formatting is opened and never closed: HTML's rules for that take cubic time (100 KB: a minute)."""
+    opened = 0
+    for match in _FORMATTING.finditer(value):
+        opened = max(0, opened - 1) if match[1] else opened + 1
+        if opened > MAX_OPEN_FORMATTING:
+            return True
+    return False
 
 
 def fullest(texts: Iterable[Text]) -> str:

@@ -2,7 +2,7 @@
 
 A chunk is cut by count and bytes, and wherever the adapter is about to wait, so that a document never lies behind a
 slow network. What is handed over and not yet taken is bounded by BUFFER_BYTES over all sources together; the source
-that the consumer waits for is never held up by what the others have delivered. A cursor travels with the documents
+that the consumer waits for is never held up by what the others have delivered, only by HEAD_BYTES of its own. A cursor travels with the documents
 that it stands for: as JSON, at the end of a source and, where it may be kept earlier, with a chunk.
 
 Python runs one thread at a time, so threads do not make parsing faster: they let sources wait for the network
@@ -29,6 +29,7 @@ from clet.sources.table import Source
 CHUNK_DOCUMENTS = 64
 CHUNK_BYTES = 256 << 10
 BUFFER_BYTES = 16 << 20
+HEAD_BYTES = 4 << 20
 CURSOR_S = 10.0  # a cursor that may be kept early is written down at most so often while nothing waits
 
 
@@ -70,6 +71,7 @@ class Reading:
     def __init__(self, crew: Crew, source: Source, context: Callable[[Reading], Context]):
         self.source = source
         self.chunks: deque[Chunk] = deque()
+        self.buffered = 0  # bytes of the chunks
         self.halted = False
         self._crew = crew
         self._chunk = Chunk()
@@ -168,9 +170,10 @@ class Crew:
     def hand_over(self, reading: Reading, chunk: Chunk) -> None:
         """Called by a reading's thread; waits while too much lies here."""
         with self._room:
-            while self._buffered > BUFFER_BYTES and reading is not self.head and not self.stopping:
+            while self._is_held_up(reading) and not self.stopping:
                 self._room.wait()
             self._buffered += chunk.size
+            reading.buffered += chunk.size
             reading.chunks.append(chunk)
             if chunk.ended:
                 self.busy -= Counter([reading.source.host])  # which leaves out what has come to nothing
@@ -179,6 +182,11 @@ class Crew:
             with self._room:
                 while reading.chunks and not self.stopping:
                     self._room.wait()
+
+    def _is_held_up(self, reading: Reading) -> bool:
+        """The head is held up by nothing but its own."""
+        buffered = reading.buffered if reading is self.head else self._buffered
+        return buffered > (HEAD_BYTES if reading is self.head else BUFFER_BYTES)
 
     def wake(self) -> None:
         """Make a waiting `wait` return; safe in a signal handler."""
@@ -211,6 +219,7 @@ class Crew:
     def _remove(self, reading: Reading) -> None:
         chunk = reading.chunks.popleft()
         self._buffered -= chunk.size
+        reading.buffered -= chunk.size
         self.num_open -= chunk.ended
         self._room.notify_all()
 

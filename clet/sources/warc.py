@@ -99,15 +99,17 @@ class _Progress:
         if not known:
             return START
         place = Place(known["offset"], known["skip"])
-        return place if known["digest"] == self._digest(place) else START
+        return place if known["digest"] == self._digest(place, known["head"]) else START
 
     def note(self, place: Place) -> None:
         """What lies before the place was dealt with."""
-        self._cursor["progress"] = {"offset": place.offset, "skip": place.skip, "digest": self._digest(place)}
+        digest = self._digest(place, len(self._head))
+        progress = {"offset": place.offset, "skip": place.skip, "head": len(self._head), "digest": digest}
+        self._cursor["progress"] = progress
 
-    def _digest(self, place: Place) -> str:
+    def _digest(self, place: Place, head_bytes: int) -> str:
         begin = max(0, place.offset - _TAIL_BYTES)
-        digest = xxhash.xxh3_64(self._head[: place.offset or None])
+        digest = xxhash.xxh3_64(self._head[:head_bytes])
         digest.update(os.pread(self._fd, place.offset - begin, begin))
         return digest.hexdigest()
 
@@ -141,7 +143,7 @@ class _Reading:
             raise SourceFailed(str(error)) from None
         except OSError as error:
             raise SourceFailed(error.strerror or "cannot be read", unreachable=True) from None
-        if held and not num_records and begin == START and not (held.at_end and self._context.follow):
+        if held and not num_records and begin == START and not held.at_end:
             raise SourceFailed(f"no web archive that can be read: {held.reason}")
         if held:
             self._tell(held)

@@ -56,11 +56,15 @@ class Piece(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """Here bytes are missing. What follows begins with a record. `at_end`: nothing follows, the archive is cut."""
+    """Here bytes are missing. What follows begins with a record. `at_end`: nothing does, the archive ends too early."""
 
     reason: str
     place: Place
     at_end: bool
+
+
+class _Cut(ValueError):
+    """A member does not end."""
 
 
 class NotReadable(ValueError):
@@ -78,6 +82,7 @@ class Inflater(Protocol):
 
 class _Codec(NamedTuple):
     name: str
+    magic: bytes
     starts: re.Pattern[bytes]
     inflater: Callable[[], Inflater]
     bite: int
@@ -98,9 +103,11 @@ class Archive:
         head = self._input.peek(8)
         self._codec = None
         if head[:2] == GZIP_MAGIC:
-            self._codec = _Codec("gzip", re.compile(rb"\x1f\x8b\x08[\x00-\x1f]"), _Gzip, GZIP_BITE)
+            self._codec = _Codec(
+                "gzip", GZIP_MAGIC + b"\x08", re.compile(rb"\x1f\x8b\x08[\x00-\x1f]"), _Gzip, GZIP_BITE
+            )
         elif sniff(head) == "zstd":
-            self._codec = _Codec("zstd", _FRAME, _zstd_inflater(self._input), _ZSTD_BITE)
+            self._codec = _Codec("zstd", ZSTD_MAGIC, _FRAME, _zstd_inflater(self._input), _ZSTD_BITE)
         self.plain = self._codec is None
 
     def pieces(self, begin: Place, starts: Starts) -> Iterator[Piece | Damage]:
@@ -123,20 +130,24 @@ class Archive:
     def _members(self, codec: _Codec, skip: int, starts: Starts) -> Iterator[Piece | Damage]:
         source = self._input
         while source.fill():
-            offset, damage = source.offset, None
-            if codec.starts.match(source.peek(_MAGIC_BYTES)):
+            offset, head = source.offset, source.peek(_MAGIC_BYTES)
+            if codec.starts.match(head):
                 source.mark()
                 try:
                     yield from self._member(codec, skip)
                     skip = 0
                     continue
                 except ValueError as error:
-                    damage = str(error)
+                    damage = error
                 source.back_to_mark()
             elif source.take_zeros():  # tapes and some writers pad with them
                 continue
+            elif len(head) < _MAGIC_BYTES and codec.magic.startswith(head[:3]):
+                damage = _Cut(f"cut short: its {codec.name} data has hardly begun")
+            else:
+                damage = ValueError(f"no {codec.name} data where it should go on")
             found = self._find(codec, starts)
-            yield Damage(damage or f"no {codec.name} data where it should go on", Place(offset, 0), not found)
+            yield Damage(str(damage), Place(offset, 0), at_end=isinstance(damage, _Cut) and not found)
             skip = 0
 
     def _member(self, codec: _Codec, skip: int) -> Iterator[Piece]:
@@ -146,7 +157,7 @@ class Archive:
         first, head = skip == 0, b""
         while not inflater.eof:
             if not source.fill():
-                raise ValueError(f"cut short: the end of its {codec.name} data is missing")
+                raise _Cut(f"cut short: the end of its {codec.name} data is missing")
             try:
                 data, used = inflater.feed(source.some(codec.bite))
             except ValueError:

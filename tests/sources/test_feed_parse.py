@@ -409,6 +409,11 @@ def test_hostile_bodies_cost_one_pass(piece):
     assert [entry.title for entry in parse_feed(body, None).entries] == ["t"]
 
 
+def test_formatting_that_is_never_closed_is_passed_over():
+    body = "".join(f"<b id={n}><p>{n}" for n in range(20_000))
+    assert only(rss(f"<description><![CDATA[{body}]]></description>")).body.split() == [str(n) for n in range(20_000)]
+
+
 def test_a_line_of_ten_megabytes():
     words = b"word " * 2_000_000
     for body in (

@@ -36,12 +36,16 @@ def house(tmp_path, monkeypatch):
             monkeypatch.setitem(sys.modules, "fake_adapter", module)
             monkeypatch.setitem(table.ADAPTERS, "fake", "fake_adapter")
 
+        def taken(self):
+            return self.stage.counts.records_in
+
         def run(self, *sources, limit=None, connections=16, follow=False, rejects=None, **settings):
             out = tmp_path / "out.jsonl"
             surroundings = Surroundings(
                 clock=lambda: self.now, cache=tmp_path / "cache", user_agent="tests", connections=connections
             )
             with Stage([], str(out), rejects=rejects, state=self.ledger) as stage:
+                self.stage = stage
                 self.intake = Intake(stage, Tokeniser(None), self.ledger, surroundings, limit=limit, **settings)
                 named = [each if isinstance(each, Source) else Source("fake", each) for each in sources]
                 self.intake.round(named)
@@ -131,6 +135,22 @@ def test_what_lies_ready_is_bounded_and_never_blocks_the_first(house, monkeypatc
     house.adapter(read)
     sources = ["http://first/", "http://a/", "http://b/", "http://c/"]
     assert len(house.run(*sources)) == 1200
+
+
+def test_a_single_source_is_never_far_ahead_of_what_was_dealt_with(house, monkeypatch):
+    monkeypatch.setattr(reading, "HEAD_BYTES", 20_000)
+    monkeypatch.setattr(reading, "BUFFER_BYTES", 20_000)
+    made, most = [0], [0]
+
+    def read(locator, context):
+        for number in range(3000):
+            made[0] += 1
+            most[0] = max(most[0], made[0] - house.taken())
+            yield context.document(origin="o", text=f"{number}")
+
+    house.adapter(read)
+    assert len(house.run("a")) == 3000
+    assert most[0] <= 20 + 4 * reading.CHUNK_DOCUMENTS
 
 
 def test_members_of_a_list_follow_it_each_with_a_cursor_even_when_all_readers_are_held_up(house, monkeypatch):

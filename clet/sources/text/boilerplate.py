@@ -8,7 +8,6 @@ remembered for the names seen last.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 PLAIN, MAYBE, FURNITURE, VOICES, HIDDEN = range(5)
 """Verdicts, each stronger than the one before.
@@ -28,8 +27,8 @@ _FURNITURE = """
     ad ads adsense adv advert advertisement advertising advertisements adverts anzeige anzeigen banner bio breadcrumb
     breadcrumbs byline byl colophon consent cookie cookies copyright credit credits disclaimer foot footer gdpr
     masthead menu metadata modal nav navbar navi navigation navbreadcrumbs noprint outbrain overlay pager pagination
-    paginator popup postinfo postmeta print printonly prevnext rating search searchbar searchform sidebar sidebars
-    skiplink skiplinks skip sociable social sponsor sponsored sponsors taboola tagcloud taglist toolbar topbar werbung
+    paginator popup postinfo postmeta prevnext rating search searchbar searchform sidebar sidebars
+    sociable social sponsor sponsored sponsors taboola tagcloud taglist toolbar topbar werbung
     caption captions lightbox flyout tooltip utility disclosure
     addthis addtoany sharedaddy sharethis sharebar sharebuttons sharing follow shares
 """
@@ -65,6 +64,7 @@ _PAIRS = {  # two words in a row that say more than each
     ("tag", "list"): FURNITURE,
     ("no", "print"): FURNITURE,
     ("side", "bar"): FURNITURE,
+    ("content", "sidebar"): PLAIN,
     ("sr", "only"): HIDDEN,
     ("screen", "reader"): HIDDEN,
     ("visually", "hidden"): HIDDEN,
@@ -83,6 +83,7 @@ _ROLES = {
 _WORD = re.compile(
     r"(?<![^\s])(?:tag|category|has|with|without|no|not|is|js|type|format|status|hide)-\S+|[a-z]+",
 )
+_STATES = frozenset("with has layout position template relative below and".split())
 _UNSEEN = re.compile(r"(?<!\S)(?:is-)?(?:hidden|invisible)(?!\S)")  # not label-hidden, hidden-xs or hidden md:block
 _HUMP = re.compile(r"(?<=[a-z]{3})(?=[A-Z][a-z]{2})")  # relatedPosts, but not hJpRRP, which a program made up
 
@@ -92,7 +93,6 @@ def role_verdict(role: str) -> int:
     return _ROLES.get(role, PLAIN)
 
 
-@lru_cache(1 << 14)
 def name_verdict(name: str) -> int:
     """What a class or id attribute says."""
     name = name[:MAX_NAME_CHARS]
@@ -112,4 +112,6 @@ def name_verdict(name: str) -> int:
         if verdict > found:
             found = verdict
         last = word
+    if found == FURNITURE and not _STATES.isdisjoint(words):
+        return PLAIN
     return found

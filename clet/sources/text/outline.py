@@ -58,6 +58,14 @@ class _Reader:
         code = 0
         prose = False
 
+        seen = {}
+
+        def judge(name):
+            verdict = seen.get(name)
+            if verdict is None:
+                verdict = seen[name] = name_verdict(name)
+            return verdict
+
         def flush():
             nonlocal nlinks, mark
             if mark >= 0:
@@ -86,7 +94,7 @@ class _Reader:
                 return
             kind = kinds.get(tag)
             if kind is None or kind == _LINK:
-                if "class" in attrib and name_verdict(attrib["class"]) >= INL or "style" in attrib and _UNSEEN.search(attrib["style"]):
+                if "class" in attrib and judge(attrib["class"]) >= INL or "style" in attrib and _UNSEEN.search(attrib["style"]):
                     skip = 1
                     kept = len(buf)
                     prose = False
@@ -104,9 +112,9 @@ class _Reader:
             verdict = FURNITURE if kind == _NAV else PLAIN
             if attrib:
                 get = attrib.get
-                if (name := get("class")) and (other := name_verdict(name)) > verdict:
+                if (name := get("class")) and (other := judge(name)) > verdict:
                     verdict = other
-                if (name := get("id")) and (other := name_verdict(name)) > verdict:
+                if (name := get("id")) and (other := judge(name)) > verdict:
                     verdict = other
                 if (name := get("role")) and (other := role_verdict(name)) > verdict:
                     verdict = other
