@@ -175,7 +175,7 @@ def _json_items(data: Any) -> list[Item]:
     return [
         Item(
             html.escape(html.unescape(str(item.get("title") or ""))),
-            next((str(item[name]) for name in links if item.get(name)), ""),
+            next((urljoin(_ADDRESS, str(item[name])) for name in links if item.get(name)), ""),
         )
         for item in items
     ]

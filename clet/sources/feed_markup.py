@@ -9,8 +9,9 @@ off with all that it declares, so that nothing can be expanded and nothing fetch
 Why not feedparser, which reads the same: its time is quadratic in the length of an author and in the number of
 categories (one hostile megabyte: 106 s and 58 s), and it takes ten times as long on real feeds.
 
-Linear in the body: about 6 ms/MB well-formed, 150 ms/MB otherwise. Memory: up to twenty times the body, and no more
-than MAX_MARKUP tags.
+The two agree in every field of the 2,927 entries of 53 real feeds that are well-formed, so a feed that is broken in
+one poll and mended in the next is not taken for edited. Linear in the body: about 8 ms/MB well-formed, 60 ms/MB
+otherwise. Memory: up to twenty times the body, and no more than MAX_MARKUP tags.
 """
 
 from __future__ import annotations

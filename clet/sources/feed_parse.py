@@ -1,19 +1,22 @@
-"""The bytes of a feed into its entries, whatever the dialect: told apart by content, never by name or media type."""
+"""The bytes of a feed into its entries, whatever the dialect: told apart by content, never by name or media type.
+
+A list of feeds (OPML, opml.org/spec2.opml) gives their addresses instead, each once, in the list's order. An HTML page
+is no feed; what is said of it names the feed that the page itself names. Cost: that of the reader of the dialect.
+"""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import urljoin
 
-from clet.sources.adapter import SourceFailed
-from clet.sources.feed_entry import Entry, Feed
-from clet.sources.feed_json import read_json_feed
-from clet.sources.feed_markup import parse_markup, without_doctype
-from clet.sources.feed_xml import holds_feed, read_feed
-from clet.sources.opml import listed_feeds
-from clet.sources.text.extract import looks_like_html
+from lxml import etree
 
-__all__ = ["Entry", "Feed", "parse_feed", "without_doctype"]
+from clet.sources.adapter import SourceFailed
+from clet.sources.feed_entry import MAX_NAME_CHARS, MAX_OUTLINES, Feed
+from clet.sources.feed_json import read_json_feed
+from clet.sources.feed_markup import parse_markup
+from clet.sources.feed_xml import holds_feed, read_feed
+from clet.sources.text.extract import looks_like_html
 
 _HEAD_BYTES = 8192
 _FEED = re.compile(rb"<(?:rss|feed|rdf:rdf)[\s>]", re.IGNORECASE)
@@ -38,8 +41,25 @@ def parse_feed(body: bytes, address: str | None, charset: str | None = None) -> 
     if name == "html" and not holds_feed(root):
         raise _page(body, address)
     if name == "opml" or (not name and root.find("{*}opml") is not None):
-        return Feed(lists=listed_feeds(root, address))
+        return Feed(lists=_listed(root, address))
     return read_feed(root, address)
+
+
+def _listed(root: etree._Element, address: str | None) -> list[str]:
+    """Addresses in the outlines of a list that was found at `address`; what a reader calls feed: is http:."""
+    found: dict[str, None] = {}
+    for outline in root.iter("{*}outline"):
+        link = next((value for name, value in outline.attrib.items() if name.lower() == "xmlurl"), "").strip()
+        if link[:5].lower() == "feed:":
+            link = link[5:] if "://" in link[5:] else "http:" + link[5:]
+        if link and len(link) <= MAX_NAME_CHARS:
+            try:
+                found[urljoin(address, link) if address else link] = None
+            except ValueError:
+                found[link] = None
+        if len(found) > MAX_OUTLINES:
+            raise SourceFailed(f"lists over {MAX_OUTLINES} feeds")
+    return list(found)
 
 
 def _page(body: bytes, address: str | None) -> SourceFailed:

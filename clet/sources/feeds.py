@@ -23,7 +23,7 @@ from clet.sources.feed_memory import Memory, cut_hash, entry_names
 from clet.sources.feed_pages import MAX_TRIES, MAX_WAITING, MAX_WAITING_CHARS, Pages, PageUnreachable
 from clet.sources.feed_parse import parse_feed
 from clet.sources.paths import Found, Stdin, file_signature, inflate, one_file, read_bounded, read_file
-from clet.sources.table import is_url
+from clet.sources.table import is_url, without_credentials
 from clet.sources.text.decode import one_line
 from clet.sources.text.language import detect_language
 
@@ -80,7 +80,11 @@ def _read_body(
         context.count("unchanged")
         yield from _unchanged(context)
         return
-    feed = parse_feed(inflate(body, name), address, charset)
+    try:
+        feed = parse_feed(inflate(body, name), address, charset)
+    except SourceFailed:
+        yield from _unchanged(context)
+        raise
     if feed.lists is None:
         cursor.pop("lists", None)
         yield from _Reading(context, feed, raw, origin).new_entries()
@@ -103,7 +107,7 @@ def _include(context: Context) -> None:
         if url.startswith(("http://", "https://")):
             context.include(url)
         else:
-            context.bad(f"{one_line(url, 200)}: not the web address of a feed")
+            context.bad(f"{one_line(without_credentials(url), 200)}: not the web address of a feed")
 
 
 class _Reading:

@@ -111,6 +111,11 @@ def test_dialects_give_the_same_entry(body):
     assert entry.published.isoformat() == "2026-01-02T02:04:05+00:00"
 
 
+@pytest.mark.parametrize("body", [RDF, RSS20, RSS091, ATOM10, ATOM03])
+def test_what_is_not_well_formed_gives_no_other_entry_than_what_is(body):
+    assert parse_feed(body + b" </oops>", ADDRESS).entries == parse_feed(body, ADDRESS).entries
+
+
 @pytest.mark.parametrize("body", [RSS090, RSS091], ids=["rss090", "rss091"])
 def test_what_an_entry_lacks_is_null(body):
     entry = only(body)

@@ -40,7 +40,9 @@ _KEY_OF = re.compile(
     r"(?:api|access|private|account|secret|auth|signing|encryption|master|shared|storage|client|app)[_. -]?\Z",
     re.IGNORECASE,
 )
-_PASS_REST = re.compile(r"w|phrase|[^A-Za-z0-9]", re.IGNORECASE)
+_PASS = re.compile(r"pass(?:w|phrase)", re.IGNORECASE)
+_SHORT_PASS = re.compile(r"[A-Za-z0-9][_-]pass(?![A-Za-z0-9])", re.IGNORECASE)  # DB_PASS
+_PUBLIC = re.compile(r"public[\w.-]{0,10}\Z", re.IGNORECASE)
 # The rest of the name, an operator, and the beginning of a value.
 _ASSIGNED = re.compile(
     r"[\w.-]{0,40}(?:[\"'\]]|\\\"){0,2}[ \t]{0,8}(?:=>|:=|={1,2}|:)[ \t]{0,8}(?:[brfu]{1,2}(?=[\"']))?", re.IGNORECASE
@@ -49,12 +51,15 @@ _QUOTED = re.compile(r"(\\?[\"'`])([^\s\"'`\\]{8,256})\1")
 _BARE = re.compile(r"[^\s\"'`<>(){}\[\],;&|\\]{8,256}(?=[\s;,&\"'`]|\Z)")
 _LINE_START = re.compile(r"(?:^|[;&?\n])[ \t]*(?:export[ \t]+|set[ \t]+|-[ \t]+|--)?[\"']?[\w.-]*\Z")
 _PLACEHOLDER = re.compile(
-    r"example|change.?me|placeholder|your|x{4}|\*{3}|\.{3}|dummy|sample|redacted|password|passwd|insert|replace|foobar"
-    r"|secret|12345|qwerty|deadbeef|undefined|test|fake|mock|todo|[$<{%][({\w]|\}\}",
+    r"example|change.?me|placeholder|your|x{4}|\*{3}|\.{3}|dummy|sample|redacted|passwor[dt]|passwd|insert|replace"
+    r"|foobar|secret|12345|qwerty|deadbeef|undefined|test|fake|mock|todo|[$<{%][({\w|]|\}\}",
     re.IGNORECASE,
 )
+_URL_PLACEHOLDERS = frozenset(("pass", "pwd", "port", "token", "repo", "foo", "bar"))
 _CLASSES = tuple(re.compile(each) for each in (r"[a-z]", r"[A-Z]", r"[0-9]", r"[^A-Za-z0-9]"))
-_WORDS = re.compile(r"(?:[A-Za-z]+\d{0,2}|\d{1,4})(?:[_.:/-](?:[A-Za-z]+\d{0,2}|\d{1,4}))*\Z")
+_LETTERS = re.compile(r"[A-Za-z]+")
+_WORDS = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}")
+_SYMBOL = re.compile(r"[^A-Za-z0-9_.:/-]")
 _PATH = re.compile(r"[~.]?/|[A-Za-z]:[\\/]|[a-z+]{2,10}://")
 
 
@@ -76,11 +81,17 @@ def find_credentials(text: str) -> Iterator[Find]:
             yield Find(*match.span(1), "secret", "<secret:basic>")
     for name in _NAMES:
         for place in _places(lower, name):
-            end = place + len(name)
-            if name == b"key" and not _KEY_OF.search(text, max(0, place - 12), place):
-                continue  # of a dictionary, or of a keyboard
-            if name != b"pass" or _PASS_REST.match(text, end):
-                yield from _assigned(text, place, end)
+            if _is_name(name, text, place):
+                yield from _assigned(text, place, place + len(name))
+
+
+def _is_name(name: bytes, text: str, place: int) -> bool:
+    """Whether the word at a place, with what stands around it, is what people call a secret."""
+    if name == b"key":  # not that of a dictionary or a keyboard
+        return _KEY_OF.search(text, max(0, place - 12), place) is not None
+    if name == b"pass":  # nor what a test does
+        return bool(_PASS.match(text, place) or _SHORT_PASS.match(text, max(0, place - 2)))
+    return not _PUBLIC.search(text, max(0, place - 16), place)
 
 
 def _places(body: bytes, word: bytes) -> Iterator[int]:
@@ -129,7 +140,7 @@ def _url_passwords(text: str) -> Iterator[Find]:
 
 
 def _is_placeholder(password: str) -> bool:
-    return password.lower() in ("pass", "pwd", "pw", "port") or _PLACEHOLDER.search(password) is not None
+    return password.lower() in _URL_PLACEHOLDERS or _PLACEHOLDER.search(password) is not None
 
 
 def _is_basic(value: str) -> bool:
@@ -161,9 +172,13 @@ def _assigned(text: str, start: int, end: int) -> Iterator[Find]:
 
 def is_secret(value: str, *, bare: bool = False) -> bool:
     """Whether a value that was assigned to a password's name is one. `bare`: it stood there without quotes."""
-    if _PLACEHOLDER.search(value) or _PATH.match(value) or _WORDS.match(value):
+    if _PLACEHOLDER.search(value) or _PATH.match(value) or not _is_drawn(value, short=not bare):
         return False
-    return _is_drawn(value, short=not bare)
+    letters = sum(map(len, _LETTERS.findall(value)))
+    if 2 * sum(map(len, _WORDS.findall(value))) <= letters:
+        return True
+    # Words: a name, unless symbols stand between them that no name has.
+    return not bare and all(each.search(value) for each in _CLASSES) and _SYMBOL.search(value) is not None
 
 
 def _is_drawn(value: str, *, short: bool = False) -> bool:

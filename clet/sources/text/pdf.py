@@ -31,10 +31,12 @@ MAX_MEMORY_BYTES = 2 << 30  # of addresses: the interpreter and the library alon
 _MAX_OUTPUT_BYTES = 64 << 20
 _MAX_FILES = 64
 _POLL_S = 0.2
+COMMAND = [sys.executable, "-P", "-m", "clet.sources.text.pdf"]  # -P: the working directory is nobody to import from
 _REPEATED = 3  # pages on which a line at the edge makes it a running head
 _EDGES = 2  # lines at the top, and at the bottom
-_NUMBER = re.compile(r"\d+|\b[ivxlc]+\b", re.IGNORECASE)
-_BARE_NUMBER = re.compile(r"\W*(?:page )?#(?:(?: of |\W+)#)?\W*\Z", re.IGNORECASE)
+_FOLIO = re.compile(r"\A\W*(\d{1,5})\b|\b(\d{1,5})\W*\Z")  # the number of a page, before or behind its running head
+_ROMAN = re.compile(r"\W*[ivxlc]{1,8}\W*\Z")
+_LETTER = re.compile(r"[^\W\d_]")
 # PDFium writes U+FFFE for a hyphen at the end of a line and leaves the line's end out.
 _DIVIDED = re.compile(r"(\w+)(?:\ufffe|-\n)([^\W\d_]\w*)")
 _HYPHENATED = re.compile(r"\w+-\w+")
@@ -80,19 +82,21 @@ def _run_child(body: bytes, out: BinaryIO, check: Callable[[], None]) -> int:
     package = str(Path(__file__).parents[3])
     paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "clet.sources.text.pdf"],  # -P: nothing is imported from the working directory
+        COMMAND,
         stdin=subprocess.PIPE,
         stdout=out,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": paths},
     )
     deadline = time.monotonic() + MAX_WALL_S
+    given: bytes | None = body
     try:
         while True:
             try:
-                child.communicate(body, timeout=_POLL_S)
+                child.communicate(given, timeout=_POLL_S)
                 return child.returncode
             except subprocess.TimeoutExpired:
+                given = None  # what is left of it is sent by the next call
                 check()
                 if time.monotonic() > deadline:
                     raise PdfFailed(f"takes over {MAX_WALL_S:g} s") from None
@@ -159,13 +163,21 @@ def join_pages(pages: list[str]) -> str:
 
 def _drop_repeated(pages: list[list[str]], edge: int) -> None:
     """Drop the first (0) or last (-1) line of pages where it comes again and again; of a head, not the first time."""
-    keys = [_NUMBER.sub("#", page[edge]).strip() if page else "" for page in pages]
-    counts = Counter(key for key in keys if key)
-    met = set()
+    keys = [_head(page[edge], number) if page else None for number, page in enumerate(pages)]
+    counts, met = Counter(keys), set()
     for page, key in zip(pages, keys, strict=True):
-        if counts[key] >= _REPEATED and (key in met or _BARE_NUMBER.match(key)):
+        if key and counts[key] >= _REPEATED and (key in met or not _LETTER.search(key[0])):
             del page[edge]
         met.add(key)
+
+
+def _head(line: str, page: int) -> tuple[str, int | None]:
+    """What is the same in all places where a line is a running head: its words, and how far its number is from the
+    page's own, so that rows of figures which end pages are no heads."""
+    if match := _FOLIO.search(line):
+        words = (line[: match.start()] + line[match.end() :]).strip(" -|.:\u2013\u2014")
+        return words, int(match[1] or match[2]) - page
+    return ("", None) if _ROMAN.match(line) else (line, None)
 
 
 if __name__ == "__main__":
