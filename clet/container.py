@@ -68,26 +68,40 @@ def pack_frame(
     kind: Kind, info: Mapping[str, Any], arrays: Mapping[str, np.ndarray] = {}, level: int | None = DEFAULT_LEVEL
 ) -> bytes:
     """One frame as bytes. `level` is zstd's; None stores the arrays as they are."""
-    table, parts, offset = [], [], 0
+    return b"".join(frame_parts(kind, info, arrays, level))
+
+
+def frame_parts(
+    kind: Kind, info: Mapping[str, Any], arrays: Mapping[str, np.ndarray] = {}, level: int | None = None
+) -> list[bytes | memoryview]:
+    """One frame as the buffers to write one behind the other, first its header of `HEADER_BYTES`.
+
+    Where it is stored, the arrays are among them as they are, not copied.
+    """
+    parts = _payload_parts(info, arrays)
+    raw = sum(map(len, parts))
+    if raw > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"a frame of {raw} bytes is over the container's limit")
+    if level is not None:
+        parts = [zstandard.ZstdCompressor(level=level).compress(b"".join(parts))]
+    header = _HEADER.pack(MAGIC, VERSION, kind, level is not None, 0, sum(map(len, parts)), raw)
+    return [header + _CHECK.pack(_checksum(header, *parts)), *parts]
+
+
+def _payload_parts(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> list[bytes | memoryview]:
+    table: list[list[Any]] = []
+    bodies: list[bytes | memoryview] = []
+    offset = 0
     for name, array in arrays.items():
         array = np.ascontiguousarray(array)
         if array.dtype.str not in _DTYPES:
             raise TypeError(f"array {name} has dtype {array.dtype}, which the container does not carry")
         table.append([name, array.dtype.str, list(array.shape), offset])
-        parts.append(array)
-        offset += -(-array.nbytes // ALIGN) * ALIGN
+        gap = -array.nbytes % ALIGN
+        bodies += [array.reshape(-1).view(np.uint8).data, bytes(gap)]
+        offset += array.nbytes + gap
     head = orjson.dumps({"info": dict(info), "arrays": table})
-    start = -(-(4 + len(head)) // ALIGN) * ALIGN
-    payload = bytearray(start + offset)
-    struct.pack_into("<I", payload, 0, len(head))
-    payload[4 : 4 + len(head)] = head
-    for (_, _, _, at), array in zip(table, parts, strict=True):
-        payload[start + at : start + at + array.nbytes] = array.reshape(-1).view(np.uint8).data
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise ValueError(f"a frame of {len(payload)} bytes is over the container's limit")
-    body = bytes(payload) if level is None else zstandard.ZstdCompressor(level=level).compress(payload)
-    header = _HEADER.pack(MAGIC, VERSION, kind, level is not None, 0, len(body), len(payload))
-    return header + _CHECK.pack(_checksum(header, body)) + body
+    return [struct.pack("<I", len(head)) + head + bytes(-(4 + len(head)) % ALIGN), *bodies]
 
 
 def end_frame(num_frames: int) -> bytes:
@@ -95,9 +109,10 @@ def end_frame(num_frames: int) -> bytes:
     return pack_frame(Kind.END, {"frames": num_frames}, level=None)
 
 
-def _checksum(header: bytes, body: bytes) -> int:
+def _checksum(header: bytes, *parts: bytes | memoryview) -> int:
     digest = xxhash.xxh3_64(header)
-    digest.update(body)
+    for part in parts:
+        digest.update(part)
     return digest.intdigest()
 
 
@@ -118,6 +133,22 @@ def read_frame(stream: BinaryIO, name: str, offset: int = 0) -> tuple[Frame, int
     head = read_exactly(stream, HEADER_BYTES)
     if not head:
         return None
+    stored = _stored_bytes(head, name, offset)
+    return _open_frame(head, read_exactly(stream, stored), name, offset), HEADER_BYTES + stored
+
+
+def frame_at(buffer: memoryview, name: str, offset: int) -> tuple[Frame, int]:
+    """The frame at a byte of a buffer, and where the next one begins. Raises InputError.
+
+    Arrays of a stored frame are views into the buffer.
+    """
+    head = bytes(buffer[offset : offset + HEADER_BYTES])
+    end = offset + HEADER_BYTES + _stored_bytes(head, name, offset)
+    return _open_frame(head, buffer[offset + HEADER_BYTES : end], name, offset), end
+
+
+def _stored_bytes(head: bytes, name: str, offset: int) -> int:
+    """How many bytes follow a frame's header, which is checked as far as it can be without them."""
     if len(head) < HEADER_BYTES:
         raise InputError(f"{name}: truncated inside a frame header at byte {offset}")
     magic, version, kind, codec, _, stored, raw = _HEADER.unpack_from(head)
@@ -127,7 +158,11 @@ def read_frame(stream: BinaryIO, name: str, offset: int = 0) -> tuple[Frame, int
         raise InputError(f"{name}: container version {version}; this clet reads version {VERSION}")
     if stored > MAX_PAYLOAD_BYTES or raw > MAX_PAYLOAD_BYTES or codec > 1 or kind not in Kind._value2member_map_:
         raise InputError(f"{name}: damaged frame header at byte {offset}")
-    body = read_exactly(stream, stored)
+    return stored
+
+
+def _open_frame(head: bytes, body: bytes | memoryview, name: str, offset: int) -> Frame:
+    _, _, kind, codec, _, stored, raw = _HEADER.unpack_from(head)
     if len(body) < stored:
         raise InputError(f"{name}: truncated inside the frame at byte {offset}")
     if _checksum(head[: _HEADER.size], body) != _CHECK.unpack_from(head, _HEADER.size)[0]:
@@ -142,10 +177,10 @@ def read_frame(stream: BinaryIO, name: str, offset: int = 0) -> tuple[Frame, int
     if len(body) != raw:
         raise InputError(f"{name}: frame at byte {offset} is not of its declared size")
     info, arrays = _parse_payload(body, name, offset)
-    return Frame(Kind(kind), info, arrays, offset), HEADER_BYTES + stored
+    return Frame(Kind(kind), info, arrays, offset)
 
 
-def _parse_payload(body: bytes, name: str, offset: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _parse_payload(body: bytes | memoryview, name: str, offset: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         size = struct.unpack_from("<I", body)[0]
         head = orjson.loads(body[4 : 4 + size])

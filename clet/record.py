@@ -29,9 +29,17 @@ DTYPES: dict[str, np.dtype] = {"u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 # What a terminal, a log or a tokenizer should never see: C0 and C1 controls but tab and newline, and noncharacters.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffe\uffff]")
+# The same in UTF-8. Taking bytes out of bytes is ten times as fast as a search for a class of characters, and hardly a
+# text holds any of these.
+_PLAIN = bytes([9, 10, *range(32, 127)])
+_C0 = bytes([*range(9), *range(11, 32), 127])
+_C1 = re.compile(rb"\xc2[\x80-\x9f]")
+_NONCHARACTERS = (b"\xef\xbf\xbe", b"\xef\xbf\xbf")
 # orjson reads integers above 64 bits as floats, silently losing digits. Lines in which such a number may occur are
 # rare enough to be parsed twice.
 _RISKY_NUMBER = re.compile(rb"[\[:,\s-]\d{19,}")
+_AS_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
+_RISKY_ZEROS = b"0" * 19
 
 
 class RecordError(ValueError):
@@ -43,10 +51,27 @@ def canonical_text(text: str) -> str:
 
     Lone surrogates, which JSON escapes can smuggle in, become U+FFFD.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text.encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return _CONTROL.sub("", text).strip()
+    try:
+        body = text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        body = text.encode()
+    if rest := body.translate(None, _PLAIN):
+        if len(body) != len(text):
+            text = unicodedata.normalize("NFC", text)
+        if b"\r" in rest:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+            rest = rest.replace(b"\r", b"")
+        if _has_control(rest):
+            text = _CONTROL.sub("", text)
+    return text.strip()
+
+
+def _has_control(rest: bytes) -> bool:
+    """Whether UTF-8, from which plain ASCII was taken out, holds what `_CONTROL` matches."""
+    if len(rest.translate(None, _C0)) != len(rest) or any(each in rest for each in _NONCHARACTERS):
+        return True
+    return b"\xc2" in rest and _C1.search(rest) is not None
 
 
 def record_id(text: str) -> str:
@@ -134,7 +159,7 @@ def parse_object(line: bytes) -> dict[str, Any]:
         raise RecordError("not an object")
     if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
         raise RecordError("nested too deeply")
-    if _RISKY_NUMBER.search(line):
+    if _RISKY_ZEROS in line.translate(_AS_ZERO) and _RISKY_NUMBER.search(line):
         _refuse_wide_numbers(line)
     return value
 

@@ -31,9 +31,9 @@ from urllib.parse import urljoin
 from lxml import etree
 from lxml import html as lxml_html
 
-from clet.sources import feeds
 from clet.sources.adapter import Context, Options, SourceFailed
-from clet.sources.feed_parse import parse_feed
+from clet.sources.feed import adapter as feeds
+from clet.sources.feed.parse import parse_feed
 from clet.sources.paths import inflate, walk
 from clet.sources.text import scrub
 from clet.sources.web.fetch import Fetcher

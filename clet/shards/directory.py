@@ -1,13 +1,14 @@
-"""A directory of shards under construction: locked, and all of a run or nothing of it.
+"""A directory of shards under construction: locked, and all of a commit or nothing of it.
 
     DIR/manifest.jsonl       what counts (see `manifest`)
     DIR/<lane>/<name>.clet   shards, named by their content
     DIR/lock                 flock(2): dies with the process
 
-A run writes its shards as `<lane>/shard-<n>.tmp-<pid>`. `commit` renames the durable files, makes the folders durable
-and only then replaces the manifest. kill -9 before that leaves files that nothing refers to: temporaries are removed
-by the next run, renamed shards are overwritten by their equals if the same input comes again. A shard whose name the
-manifest has already is the same shard: it is not added twice, so a run that is repeated changes nothing.
+A run writes its shards as `<lane>/shard-<n>.tmp-<pid>`, and a thread makes them durable while the next ones are
+packed. `commit` renames the durable files, makes the folders durable and only then replaces the manifest. kill -9
+before that leaves files that nothing refers to: temporaries are removed by the next run, renamed shards are
+overwritten by their equals if the same input comes again. A shard whose name the manifest has already is the same
+shard: it is not added twice, so a run that is repeated changes nothing.
 """
 
 from __future__ import annotations
@@ -16,35 +17,47 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-from clet.exits import TryLater, UsageError, WriteError
-from clet.shards.format import Sealed, ShardParams, ShardWriter
-from clet.shards.manifest import MANIFEST_NAME, ShardEntry, append_entries, read_manifest, shard_path
+from clet.exits import CletError, TryLater, UsageError, WriteError
+from clet.shards.format import ShardParams, ShardWriter, Table
+from clet.shards.manifest import MANIFEST_NAME, ShardEntry, append_entries, entry_of, read_manifest, shard_path
+from clet.shards.reader import ShardReader
 from clet.state import fsync_directory
+
+MAX_UNSYNCED = 4  # shards; a disk slower than packing holds it up
 
 
 class ShardDirectory:
     """An open, locked directory. Use as a context manager: what was not committed is removed at its end."""
 
-    def __init__(self, path: Path, created: str):
+    def __init__(self, path: Path, created: str | None, jobs: int):
         self.path, self._created = path, created
         self.entries: list[ShardEntry] = []  # of the manifest
-        self.added: list[ShardEntry] = []  # of this run, visible after `commit`
+        self.added: list[ShardEntry] = []  # since the last commit, visible after the next
+        self.committed: list[ShardEntry] = []  # by this run
+        self._known: set[tuple[str, str]] = set()  # (lane, name) of all
         self.num_known = 0  # shards of this run that the manifest had already
         self._open: list[ShardWriter] = []
-        self._sealed: list[Path] = []  # temporary files of `added`
+        self._sealed: list[ShardWriter] = []  # of `added`
+        self._syncs: list[Future[None]] = []
+        self._syncer = ThreadPoolExecutor(1, "sync")
+        self._compressors = ThreadPoolExecutor(jobs, "compress") if jobs > 1 else None
+        self._ahead = 2 * jobs
         self._num_writers = 0
         self._lock_fd = -1
 
     @staticmethod
-    def open(path: str | Path, created: str) -> ShardDirectory:
-        """Open or create a directory; `created` is the time that new manifest lines will carry.
+    def open(path: str | Path, created: str | None = None, *, jobs: int = 1) -> ShardDirectory:
+        """Open or create a directory.
 
-        Raises TryLater where another process writes to it, WriteError where it cannot be made, InputError where its
-        manifest is damaged.
+        `created` is the time that new manifest lines carry instead of their shard's latest time of fetching. `jobs`
+        threads compress. Raises TryLater where another process writes to it, WriteError where it cannot be made,
+        InputError where its manifest is damaged.
         """
-        directory = ShardDirectory(Path(path), created)
+        directory = ShardDirectory(Path(path), created, jobs)
         with _write_errors(path):
             directory.path.mkdir(parents=True, exist_ok=True)
             directory._lock_fd = os.open(directory.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -56,6 +69,7 @@ class ShardDirectory:
             if not (directory.path / MANIFEST_NAME).exists():
                 append_entries(directory.path, [])  # from now on a directory of shards, if an empty one
             directory.entries = read_manifest(directory.path)
+            directory._known = {(entry.lane, entry.name) for entry in directory.entries}
             with _write_errors(path):
                 for stale in directory.path.glob("*/shard-*.tmp-*"):
                     stale.unlink()
@@ -78,69 +92,74 @@ class ShardDirectory:
         folder = self.path / params.lane
         with _write_errors(folder):
             folder.mkdir(exist_ok=True)
-        writer = ShardWriter(folder / f"shard-{self._num_writers}.tmp-{os.getpid()}", params)
+        path = folder / f"shard-{self._num_writers}.tmp-{os.getpid()}"
+        writer = ShardWriter(path, params, self._compressors, self._ahead)
         self._num_writers += 1
         self._open.append(writer)
         return writer
 
-    def add(self, writer: ShardWriter, sealed: Sealed) -> None:
-        """Take a sealed shard into the next commit, unless the directory has it already."""
+    def seal(self, writer: ShardWriter, table: Table) -> None:
+        """Seal a shard and take it into the next commit, unless the directory has it already."""
+        name = writer.seal(table)
         self._open.remove(writer)
         lane = writer.params.lane
-        if any((entry.lane, entry.name) == (lane, sealed.name) for entry in self.entries + self.added):
+        if (lane, name) in self._known:
             self.num_known += 1
             writer.abort()
             return
-        target = shard_path(self.path, lane, sealed.name)
-        self.added.append(_entry(target, writer.params, sealed, self._created))
-        self._sealed.append(writer.path)
+        self._known.add((lane, name))
+        self._sealed.append(writer)
+        entry = entry_of(ShardReader.open(writer.path), name, self._created)  # what is listed is what can be read
+        self.added.append(replace(entry, path=shard_path(self.path, lane, name)))
+        self._syncs.append(self._syncer.submit(writer.sync))
+        if len(self._syncs) > MAX_UNSYNCED:
+            self._syncs.pop(0).result()
 
     def commit(self) -> None:
         """Make all sealed shards visible together. Raises WriteError, after which the manifest is the old one."""
         if not self.added:
             return
+        for sync in self._syncs:
+            sync.result()
+        self._syncs = []
         with _write_errors(self.path):
-            for tmp, entry in zip(self._sealed, self.added, strict=True):
-                os.replace(tmp, entry.path)
+            for writer, entry in zip(self._sealed, self.added, strict=True):
+                os.replace(writer.path, entry.path)
             for folder in {entry.path.parent for entry in self.added}:
                 fsync_directory(folder)
             fsync_directory(self.path)
-        self._sealed = []
         append_entries(self.path, self.added)
+        self.entries += self.added
+        self.committed += self.added
+        self._sealed, self.added = [], []
 
     def close(self) -> None:
         """Remove what was not committed and release the lock; never fails."""
-        for writer in self._open:
+        for pool in filter(None, (self._syncer, self._compressors)):
+            pool.shutdown(cancel_futures=True)
+        for writer in self._open + self._sealed:
             writer.abort()
-        for tmp in self._sealed:
-            with contextlib.suppress(OSError):
-                tmp.unlink()
-        self._open, self._sealed = [], []
+        if self.added:
+            self._take_back()
+        self._open, self._sealed, self.added = [], [], []
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
+
+    def _take_back(self) -> None:
+        """Remove shards that a failed commit has renamed. The manifest may be the new one all the same: it decides."""
+        with contextlib.suppress(CletError, OSError):
+            listed = {entry.path for entry in read_manifest(self.path)}
+            for entry in self.added:
+                if entry.path not in listed:
+                    with contextlib.suppress(OSError):
+                        entry.path.unlink()
 
     def __enter__(self) -> ShardDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _entry(path: Path, params: ShardParams, sealed: Sealed, created: str) -> ShardEntry:
-    return ShardEntry(
-        path=path,
-        name=sealed.name,
-        lane=params.lane,
-        num_windows=sealed.num_windows,
-        num_tokens=sealed.num_tokens,
-        num_documents=sealed.num_documents,
-        root=sealed.root,
-        fingerprint=params.fingerprint,
-        seq_len=params.seq_len,
-        created=created,
-        newest=sealed.newest,
-    )
 
 
 @contextlib.contextmanager

@@ -2,18 +2,19 @@
 
 A shard is a sequence of the container's frames:
 
-    SHARD_HEADER    parameters in its info; `counts` u64[6] of fixed size, so that it is filled in when all is known
-    WINDOWS ...     ids [n, seq_len], and which document lies where (below); stored or zstd
+    SHARD_HEADER    parameters in its info; `counts` u64[7] of fixed size, so that it is filled in when all is known
+    WINDOWS ...     ids [n, seq_len], and which document lies where (below); all stored or all zstd
     DOCUMENTS ...   the document table: one JSON head a document, in the order in which they were packed
-    SHARD_FOOTER    seek table of the frames above, Merkle root over the document ids, newest publication
+    SHARD_FOOTER    seek table of the frames above, Merkle root over the document ids, newest publication and fetch
     END             number of frames
 
 A window is filled from its first position by segments, each a piece of one document; padding follows. Segments are
-kept as lengths and rows of the document table, from which the loss mask and the segment numbers are rebuilt. Pieces
-of one document stand in its order, and all in the same shard.
+kept as lengths and rows of the document table, masked tokens as spans of positions, from which loss mask and segment
+numbers are rebuilt. Pieces of one document stand in its order, and all in the same shard.
 
-Nothing in the file depends on the clock or on the machine; its name is derived from its bytes. Memory of the writer:
-one frame of windows and the document table.
+Nothing in the file depends on the clock or on the machine; its name is derived from its bytes. Windows enter the name
+by their frames' headers, which hold their xxh3: SHA-256 over all ids would cost as much as all else. Memory of the
+writer: one frame of windows, and with `jobs` as many again as are being compressed.
 """
 
 from __future__ import annotations
@@ -21,32 +22,38 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 
-from clet.batch import Batch
-from clet.container import Kind, end_frame, pack_frame
+from clet.batch import Batch, Ragged
+from clet.container import Kind, end_frame, frame_parts
 from clet.exits import WriteError
+from clet.shards.fit import SEGMENTS, WINDOWS
 from clet.shards.lineage import merkle_root
+from clet.shards.mask import MaskWriter, Spans
+from clet.shards.pack import new_room
 
-FORMAT = 1
-COUNTS = ("windows", "tokens", "documents", "vocab_size", "footer", "bytes")  # of the header's `counts`
-FRAME_TOKENS = 1 << 15  # a shuffled read decodes a whole frame for one window, a sequential one pays a header a frame
+FORMAT = 2
+COUNTS = ("windows", "tokens", "documents", "masked", "vocab_size", "footer", "bytes")  # of the header's `counts`
+FRAME_TOKENS = 1 << 17  # a frame is checked as a whole when its first window is read: 10 us for 256 KB
+ZSTD_FRAME_TOKENS = 1 << 15  # ... and decompressed, for one window of a shuffled read
 TABLE_RECORDS = 4096
 TABLE_BYTES = 8 << 20
 MIN_SEQ_LEN, MAX_SEQ_LEN = 8, 1 << 20
 DTYPES = {"u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
 
-Window = Sequence[tuple[int, np.ndarray]]  # (row of the document table, ids of the piece), from position 0 on
+Parts = Sequence[bytes | memoryview]
 
 
-def windows_per_frame(seq_len: int) -> int:
+def windows_per_frame(seq_len: int, compressed: bool) -> int:
     """Windows in each WINDOWS frame but the last."""
-    return max(1, FRAME_TOKENS // seq_len)
+    return max(1, (ZSTD_FRAME_TOKENS if compressed else FRAME_TOKENS) // seq_len)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,93 +70,118 @@ class ShardParams:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
-    """A finished shard file: its name is 128 bits of SHA-256 over its bytes, so equal content has an equal name."""
+class Table:
+    """The documents of a shard: their heads, their 16-byte ids, and the newest times among them (RFC 3339)."""
 
-    name: str
-    root: str
-    num_windows: int
-    num_tokens: int
-    num_documents: int
-    newest: str | None
+    heads: Sequence[bytes]
+    ids: Sequence[bytes]
+    newest: str | None = None
+    fetched: str | None = None
 
 
 class ShardWriter:
-    """Writes one shard file: `add` windows, then `seal`. Raises WriteError; `abort` leaves no file."""
+    """Writes one shard file: fill `room` and `flush`, again and again, then `seal` and `sync`.
 
-    def __init__(self, path: Path, params: ShardParams):
+    `compressors` compress frames side by side, which changes no byte. Raises WriteError; `abort` leaves no file.
+    """
+
+    def __init__(self, path: Path, params: ShardParams, compressors: Executor | None = None, ahead: int = 4):
         self.path, self.params = path, params
+        self.room = new_room(windows_per_frame(params.seq_len, params.level is not None), params.seq_len, params.dtype)
+        self._compressors = compressors if params.level is not None else None
+        self._ahead = ahead
+        self._mask = MaskWriter()
         self._digest = hashlib.sha256()
         self._counts = dict.fromkeys(COUNTS, 0)
         self._num_frames = 0
         self._seek: dict[Kind, list[tuple[int, int, int]]] = {Kind.WINDOWS: [], Kind.DOCUMENTS: []}
-        self._ids = np.zeros((windows_per_frame(params.seq_len), params.seq_len), params.dtype)
-        self._rows: list[int] = []
-        self._lengths: list[int] = []
-        self._ends = [0]
+        self._pending: deque[tuple[Kind, int, int, Future[list[bytes | memoryview]]]] = deque()
+        self._fd = -1
         header = self._header()
-        self._at = len(header)
+        self._at = sum(map(len, header))
         try:
-            self._file: BinaryIO = open(path, "xb", buffering=0)  # noqa: SIM115 - lives until seal or abort
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            write_all(self._fd, header)
         except OSError as error:
-            raise WriteError(f"{path}: {error.strerror}") from None
-        try:
-            self._write(header)
-        except WriteError:
             self.abort()
-            raise
+            raise WriteError(f"{path}: {error.strerror}") from None
 
-    def add(self, window: Window) -> None:
-        """Append one window; its pieces' lengths are at least 1 and sum to at most `seq_len`."""
-        row, at = len(self._ends) - 1, 0
-        for document, ids in window:
-            self._ids[row, at : at + len(ids)] = ids
-            at += len(ids)
-            self._rows.append(document)
-            self._lengths.append(len(ids))
-        assert 0 < at <= self.params.seq_len, "a window holds 1 to seq_len tokens"
-        self._ends.append(len(self._rows))
-        self._counts["tokens"] += at
-        if row + 1 == len(self._ids):
-            self._flush_windows()
+    def mask(self, row: int, spans: Spans) -> None:
+        """Say, before it is packed, that tokens of a document are not to be learned."""
+        self._mask.add(row, spans)
 
-    def seal(self, table: Batch, newest: str | None) -> Sealed:
-        """Write the document table (heads only) and the footer, fill in the header, make the file durable."""
-        self._flush_windows()
-        self._write_table(table)
-        ids = [bytes.fromhex(table.fields(row)["id"]) for row in range(len(table))]
-        root = merkle_root(ids).hex()
+    def flush(self) -> None:
+        """Write the windows in `room`, and empty it."""
+        room = self.room
+        size, segments, _ = room.fill.tolist()
+        if not size:
+            return
+        arrays = {
+            "ids": room.ids[:size],
+            "segment_ends": room.ends[:size],
+            "segment_lengths": room.lengths[:segments],
+            "segment_rows": room.rows[:segments],
+        }
+        masked = self._mask.place(room)
+        if len(masked):
+            arrays["masked"] = masked
         counts = self._counts
-        counts |= {"documents": len(table), "footer": self._at}
+        first = counts["windows"]
+        counts["windows"] += size
+        counts["tokens"] += int(room.lengths[:segments].sum())
+        counts["masked"] += int(masked[:, 1].sum()) - int(masked[:, 0].sum())
+        counts["vocab_size"] = max(counts["vocab_size"], int(room.ids[:size].max()) + 1)
+        self._add_frame(Kind.WINDOWS, first, size, {"first": first}, arrays, self.params.level)
+        room.fill[WINDOWS] = room.fill[SEGMENTS] = 0
+
+    def seal(self, table: Table) -> str:
+        """Write the document table and the footer and fill in the header; the shard's name, 32 hex digits."""
+        self.flush()
+        self._write_table(table.heads)
+        self._settle(0)
+        counts = self._counts
+        counts |= {"documents": len(table.heads), "footer": self._at}
         counts["vocab_size"] = self.params.vocab_size or counts["vocab_size"]
-        info = {"root": root, "newest": newest, **{name: counts[name] for name in COUNTS[:3]}}
+        info = {"root": merkle_root(table.ids).hex(), "newest": table.newest, "fetched": table.fetched}
         seek = {
             "windows": np.asarray(self._seek[Kind.WINDOWS], np.int64).reshape(-1, 3),
             "documents": np.asarray(self._seek[Kind.DOCUMENTS], np.int64).reshape(-1, 3),
         }
-        self._write_frame(pack_frame(Kind.SHARD_FOOTER, info, seek, None))
-        self._write_frame(end_frame(self._num_frames + 1))  # with the header
+        self._write(frame_parts(Kind.SHARD_FOOTER, info | {name: counts[name] for name in COUNTS[:4]}, seek))
+        self._write([end_frame(self._num_frames + 1)])  # with the header
         counts["bytes"] = self._at
-        header = self._header()
+        header = b"".join(self._header())
         self._digest.update(header)
         try:
-            os.lseek(self._file.fileno(), 0, os.SEEK_SET)
-            self._write(header)
-            os.fsync(self._file.fileno())
-            self._file.close()
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            write_all(self._fd, [header])
         except OSError as error:
             raise WriteError(f"{self.path}: {error.strerror}") from None
-        name = self._digest.hexdigest()[:32]
-        return Sealed(name, root, counts["windows"], counts["tokens"], counts["documents"], newest)
+        return self._digest.hexdigest()[:32]
+
+    def sync(self) -> None:
+        """Make the sealed file durable."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise WriteError(f"{self.path}: {error.strerror}") from None
+        finally:
+            self._close()
 
     def abort(self) -> None:
         """Forget the file; never fails."""
-        with contextlib.suppress(OSError):
-            self._file.close()
+        for _, _, _, job in self._pending:
+            job.cancel()
+        self._close()
         with contextlib.suppress(OSError):
             self.path.unlink()
 
-    def _header(self) -> bytes:
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _header(self) -> Parts:
         params = self.params
         info = {
             "format": FORMAT,
@@ -158,48 +190,66 @@ class ShardWriter:
             "fp": params.fingerprint,
             "lane": params.lane,
             "eos": params.eos_id,
+            "zstd": params.level is not None,
         }
         counts = np.asarray([self._counts[name] for name in COUNTS], np.uint64)
-        return pack_frame(Kind.SHARD_HEADER, info, {"counts": counts}, None)
+        return frame_parts(Kind.SHARD_HEADER, info, {"counts": counts})
 
-    def _flush_windows(self) -> None:
-        size = len(self._ends) - 1
-        if not size:
-            return
-        ids = self._ids[:size]
-        arrays = {
-            "ids": ids,
-            "segment_ends": np.asarray(self._ends[1:], np.uint32),
-            "segment_lengths": np.asarray(self._lengths, np.uint32),
-            "segment_rows": np.asarray(self._rows, np.uint32),
-        }
-        first = self._counts["windows"]
-        self._seek[Kind.WINDOWS].append((self._at, first, size))
-        self._write_frame(pack_frame(Kind.WINDOWS, {"first": first}, arrays, self.params.level))
-        self._counts["windows"] += size
-        self._counts["vocab_size"] = max(self._counts["vocab_size"], int(ids.max()) + 1)
-        self._ids[:] = 0
-        self._rows, self._lengths, self._ends = [], [], [0]
-
-    def _write_table(self, table: Batch) -> None:
-        ends, start = table.head.offsets, 0
-        while start < len(table):
+    def _write_table(self, heads: Sequence[bytes]) -> None:
+        column = Ragged.from_bytes(heads)
+        ends, start = column.offsets, 0
+        while start < len(heads):
             fit = int(np.searchsorted(ends, ends[start] + TABLE_BYTES, side="right")) - 1
-            stop = min(max(fit, start + 1), start + TABLE_RECORDS, len(table))
-            self._seek[Kind.DOCUMENTS].append((self._at, start, stop - start))
-            self._write_frame(table.take(range(start, stop)).to_frame())
+            stop = min(max(fit, start + 1), start + TABLE_RECORDS, len(heads))
+            part = column.take(np.arange(start, stop))
+            none = Ragged(np.zeros(0, np.uint8), np.zeros(len(part) + 1, np.int64))
+            self._settle(0)
+            self._seek[Kind.DOCUMENTS].append((self._at, start, len(part)))
+            self._write([Batch(part, none, np.zeros(len(part), np.uint8)).to_frame()])
             start = stop
 
-    def _write_frame(self, frame: bytes) -> None:
-        self._write(frame)
-        self._digest.update(frame)
-        self._at += len(frame)
-        self._num_frames += 1
+    def _add_frame(
+        self,
+        kind: Kind,
+        first: int,
+        size: int,
+        info: Mapping[str, Any],
+        arrays: dict[str, np.ndarray],
+        level: int | None,
+    ) -> None:
+        if self._compressors is None:
+            self._seek[kind].append((self._at, first, size))
+            self._write(frame_parts(kind, info, arrays, level), hashed=1)
+            return
+        own = {name: array.copy() for name, array in arrays.items()}  # the room is filled again meanwhile
+        self._pending.append((kind, first, size, self._compressors.submit(frame_parts, kind, info, own, level)))
+        self._settle(self._ahead)
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
+    def _settle(self, allowed: int) -> None:
+        """Write compressed frames, in their order, until at most `allowed` are under way."""
+        while len(self._pending) > allowed:
+            kind, first, size, job = self._pending.popleft()
+            self._seek[kind].append((self._at, first, size))
+            self._write(job.result(), hashed=1)
+
+    def _write(self, frame: Parts, hashed: int | None = None) -> None:
+        """Write a frame, of which the first `hashed` parts (all of them if None) enter the name."""
         try:
-            while view:
-                view = view[self._file.write(view) :]
+            write_all(self._fd, frame)
         except OSError as error:
             raise WriteError(f"{self.path}: {error.strerror}") from None
+        for part in frame[:hashed]:
+            self._digest.update(part)
+        self._at += sum(map(len, frame))
+        self._num_frames += 1
+
+
+def write_all(fd: int, parts: Parts) -> None:
+    """Write buffers one behind the other, however little a call takes. Raises OSError."""
+    views = [memoryview(part) for part in parts if len(part)]
+    while views:
+        done = os.writev(fd, views)
+        while views and done >= len(views[0]):
+            done -= len(views.pop(0))
+        if done:
+            views[0] = views[0][done:]

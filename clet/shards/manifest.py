@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ import orjson
 import xxhash
 
 from clet.exits import InputError, UsageError
-from clet.record import format_time
-from clet.shards.reader import ShardReader
+from clet.shards.reader import ShardReader, shards_in
 from clet.state import write_atomically
 
 MANIFEST_NAME = "manifest.jsonl"
@@ -32,8 +30,11 @@ _HEX32 = re.compile(r"[0-9a-f]{64}\Z")
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One shard as the manifest lists it. `created` is when the run that made it ended, `newest` the latest
-    publication time among its documents (RFC 3339), None where none is known.
+    """One shard as the manifest lists it.
+
+    `newest` is the latest publication time among its documents, `created` the latest time of fetching unless the run
+    that made it was given another (RFC 3339; None where none is known). `offset` is where the shard begins in a file
+    of several; None: the file is this shard.
     """
 
     path: Path
@@ -45,8 +46,13 @@ class ShardEntry:
     root: str
     fingerprint: str
     seq_len: int
-    created: str
+    created: str | None
     newest: str | None
+    offset: int | None = None
+
+    def open(self, *, fingerprint: str | None = None) -> ShardReader:
+        """The shard itself. Raises as `ShardReader.open`."""
+        return ShardReader.open(self.path, fingerprint=fingerprint, offset=self.offset)
 
 
 _FIELDS = {  # of a line, in order: name there, name here, type
@@ -58,7 +64,7 @@ _FIELDS = {  # of a line, in order: name there, name here, type
     "root": ("root", str),
     "fp": ("fingerprint", str),
     "seq_len": ("seq_len", int),
-    "created": ("created", str),
+    "created": ("created", str | None),
     "newest": ("newest", str | None),
 }
 
@@ -88,13 +94,13 @@ def append_entries(directory: str | Path, entries: Sequence[ShardEntry]) -> None
 def find_shards(paths: Sequence[str | Path]) -> list[ShardEntry]:
     """The shards that `paths` name, each once, in the order given, then in manifest order.
 
-    A path is a directory with a manifest, one of its lane folders, or a single shard file. Raises UsageError for
-    anything else.
+    A path is a directory with a manifest, one of its lane folders, or a file of one shard or of several one behind
+    the other. Raises UsageError for anything else.
     """
-    found: dict[Path, ShardEntry] = {}
+    found: dict[tuple[Path, int], ShardEntry] = {}
     for path in map(Path, paths):
         for entry in _entries_at(path):
-            found.setdefault(entry.path.resolve(), entry)
+            found.setdefault((entry.path.resolve(), entry.offset or 0), entry)
     return list(found.values())
 
 
@@ -106,7 +112,7 @@ def _entries_at(path: Path) -> list[ShardEntry]:
     if not path.is_dir():
         listed = [entry for entry in read_manifest(path.parent.parent) if entry.path.name == path.name]
         same = [entry for entry in listed if entry.path.exists() and entry.path.samefile(path)]
-        return same or [_entry_of_file(path)]
+        return same or _entries_of_file(path)
     if os.path.exists(path / MANIFEST_NAME):  # Path.exists raises where the folder may not be searched
         return read_manifest(path)
     if os.path.exists(path.parent / MANIFEST_NAME):
@@ -114,14 +120,15 @@ def _entries_at(path: Path) -> list[ShardEntry]:
     raise UsageError(f"{path}: has no {MANIFEST_NAME}; name a directory that clet shard -o wrote")
 
 
-def _entry_of_file(path: Path) -> ShardEntry:
-    reader = ShardReader.open(path)
-    created = format_time(datetime.fromtimestamp(path.stat().st_mtime, UTC))
-    return entry_of(reader, path.stem, created or "")
+def _entries_of_file(path: Path) -> list[ShardEntry]:
+    readers = list(shards_in(path))
+    if len(readers) == 1:
+        return [replace(entry_of(readers[0], path.stem), offset=None)]
+    return [entry_of(reader, f"{path.stem}@{reader.offset}") for reader in readers]
 
 
-def entry_of(reader: ShardReader, name: str, created: str) -> ShardEntry:
-    """The entry that describes an open shard."""
+def entry_of(reader: ShardReader, name: str, created: str | None = None) -> ShardEntry:
+    """The entry that describes an open shard; `created` instead of the latest time of fetching."""
     return ShardEntry(
         path=reader.path,
         name=name,
@@ -132,8 +139,9 @@ def entry_of(reader: ShardReader, name: str, created: str) -> ShardEntry:
         root=reader.root,
         fingerprint=reader.fingerprint,
         seq_len=reader.seq_len,
-        created=created,
+        created=created or reader.fetched,
         newest=reader.newest,
+        offset=reader.offset,
     )
 
 

@@ -24,20 +24,19 @@ def verify_shard(entry: ShardEntry) -> ShardReader:
     path = entry.path
     if not os.path.exists(path):
         raise InputError(f"{path}: missing, though the manifest lists it; restore it from a copy")
-    reader = ShardReader.open(path, fingerprint=entry.fingerprint)
+    reader = entry.open(fingerprint=entry.fingerprint)
     for name in _COMPARED:
         if getattr(entry, name) != getattr(reader, name):
             raise InputError(f"{path}: {name} is {getattr(reader, name)}, the manifest says {getattr(entry, name)}")
     reader.check_layout()
     tokens = np.zeros(reader.num_documents, np.int64)
-    total = 0
+    masked = 0
     for windows in reader.all_windows():
-        rows = np.concatenate(windows.documents)
-        lengths = np.concatenate([np.bincount(row[row >= 0]) for row in windows.segments])
-        np.add.at(tokens, rows, lengths)
-        total += int(windows.loss_mask.sum())
-    if total != reader.num_tokens:
-        raise InputError(f"{path}: {total} tokens in its windows, its footer says {reader.num_tokens}")
+        np.add.at(tokens, windows.rows, windows.lengths)
+        masked += int((windows.masked[:, 1] - windows.masked[:, 0]).sum())
+    for what, found, told in (("tokens", int(tokens.sum()), reader.num_tokens), ("masked", masked, reader.num_masked)):
+        if found != told:
+            raise InputError(f"{path}: {found} {what} in its windows, its footer says {told}")
     documents = reader.documents()
     for row, document in enumerate(documents):
         if document["tokens"] != tokens[row]:

@@ -27,7 +27,7 @@ from clet.sources.tokenise import Tokeniser
 from clet.sources.turns import Agenda, Places
 from clet.stage import Stage
 
-QUIET_S = 0.005  # nothing arrived for so long: what was collected goes out
+QUIET_S = 0.005  # while following, nothing arrived for so long: what was collected goes out
 LINGER_S = 0.02  # while following, a document waits no longer for company in its batch
 COMMIT_S = 1.0  # at most so often while following
 MAX_MEMBERS = 100_000  # sources that lists may add
@@ -92,10 +92,11 @@ class Intake:
             reading = places.readings[first]
             self._crew.follow_head(reading)
             if (chunk := self._crew.take(reading)) is None:
-                if self._crew.wait(QUIET_S if len(self._tokeniser) else None) is None:
-                    self.flush()
+                self._crew.wait(None)
                 continue
             self._deal_with(reading, chunk, now)
+            if chunk.idle:  # not when nothing came for a while: the bytes that go out must not depend on time
+                self.flush()
             for source in self._members(reading.source, chunk):
                 places.add(source, after=first)
             if chunk.ended:
@@ -114,7 +115,7 @@ class Intake:
             self._known.add(source.key)
             agenda.add(time.monotonic() + self._seconds_until_due(source, now), source)
         notify(f"READY=1\nSTATUS=following {len(sources)} sources")
-        while (agenda or crew.num_open) and not self.full and not stop.is_set():
+        while (agenda or crew.open) and not self.full and not stop.is_set():
             while len(crew.busy) < self._connections and (source := agenda.next(time.monotonic(), crew.busy)):
                 self._start(source, self._surroundings.clock())
             self._follow_once(agenda)
@@ -151,7 +152,9 @@ class Intake:
         """Take what the readings still hand over, for a short while, so that little is read again next time."""
         crew, deadline = self._crew, time.monotonic() + STOP_S
         crew.stop()
-        while crew.num_open and not self.full and time.monotonic() < deadline:
+        while not self.full and time.monotonic() < deadline:
+            if not any(reading.chunks or not reading.idling for reading in crew.open):
+                break  # what still waits for its host or for stdin has nothing to give
             if (reading := crew.wait(0.1)) and (chunk := crew.take(reading)) is not None:
                 self._deal_with(reading, chunk, self._surroundings.clock())
         self.flush()

@@ -2,8 +2,9 @@
 
 A chunk is cut by count and bytes, and wherever the adapter is about to wait, so that a document never lies behind a
 slow network. What is handed over and not yet taken is bounded by BUFFER_BYTES over all sources together; the source
-that the consumer waits for is never held up by what the others have delivered, only by HEAD_BYTES of its own. A cursor travels with the documents
-that it stands for: as JSON, at the end of a source and, where it may be kept earlier, with a chunk.
+that the consumer waits for is never held up by what the others have delivered, only by HEAD_BYTES of its own. A cursor
+travels with the documents that it stands for: as JSON, at the end of a source and, where it may be kept earlier, with
+a chunk.
 
 Python runs one thread at a time, so threads do not make parsing faster: they let sources wait for the network
 together, and reading go on while the tokenizer, which is not Python, has a core of its own.
@@ -56,13 +57,11 @@ class Chunk:
     included: list[str] = field(default_factory=list)
     size: int = 0
     cursor: bytes | None = None
+    idle: bool = False  # the source waits for the world now
     ended: bool = False
     complete: bool = False  # ended because there was no more
     failure: SourceFailed | None = None
     error: BaseException | None = None  # what ends the command: a damaged input, a bug
-
-    def __bool__(self) -> bool:
-        return bool(self.items or self.counts or self.included or self.ended)
 
 
 class Reading:
@@ -73,6 +72,7 @@ class Reading:
         self.chunks: deque[Chunk] = deque()
         self.buffered = 0  # bytes of the chunks
         self.halted = False
+        self.idling = False  # it waits for the world, and has handed over all it had
         self._crew = crew
         self._chunk = Chunk()
         self._context = context(self)
@@ -99,7 +99,8 @@ class Reading:
 
     def idle(self) -> None:
         """See `clet.sources.adapter.Outlet`. The adapter stands between two documents, so its cursor holds."""
-        if self._chunk.items:
+        if self._chunk.items or not self.idling:
+            self._chunk.idle = self.idling = True
             self._hand_over(with_cursor=self._crew.early_cursors)
 
     # ---- the thread
@@ -110,6 +111,7 @@ class Reading:
         try:
             with closing(self.source.load().read(self.source.locator, self._context)) as documents:
                 for document in documents:
+                    self.idling = False
                     chunk = self._chunk
                     chunk.items.append(document)
                     chunk.size += 4 * len(document["text"]) + 1000
@@ -153,7 +155,7 @@ class Crew:
         self.stopping = False
         self.head: Reading | None = None
         self.busy: Counter[str] = Counter()  # hosts whose sources are being read now
-        self.num_open = 0  # readings whose last chunk was not dealt with yet
+        self.open: set[Reading] = set()  # readings whose last chunk was not dealt with yet
         self._mail: SimpleQueue[Reading | None] = SimpleQueue()
         self._room = threading.Condition()
         self._buffered = 0
@@ -163,7 +165,7 @@ class Crew:
         reading = Reading(self, source, context)
         with self._room:
             self.busy[source.host] += 1
-            self.num_open += 1
+            self.open.add(reading)
         threading.Thread(target=reading.run, name=source.key[:80], daemon=True).start()
         return reading
 
@@ -220,7 +222,8 @@ class Crew:
         chunk = reading.chunks.popleft()
         self._buffered -= chunk.size
         reading.buffered -= chunk.size
-        self.num_open -= chunk.ended
+        if chunk.ended:
+            self.open.discard(reading)
         self._room.notify_all()
 
     def follow_head(self, reading: Reading) -> None:

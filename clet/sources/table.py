@@ -14,11 +14,11 @@ from clet.sources.paths import shown
 
 ADAPTERS: dict[str, str] = {
     # kind: module with `read(locator, context)`
-    "feed": "clet.sources.feeds",
-    "arxiv": "clet.sources.arxiv",
+    "feed": "clet.sources.feed.adapter",
+    "arxiv": "clet.sources.arxiv.adapter",
     "edgar": "clet.sources.edgar.adapter",
-    "git": "clet.sources.git",
-    "warc": "clet.sources.warc",
+    "git": "clet.sources.git.adapter",
+    "warc": "clet.sources.warc.adapter",
     "file": "clet.sources.files",
     "jsonl": "clet.sources.jsonl",
     "parquet": "clet.sources.parquet",

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from lxml import etree
 
 from clet.sources.adapter import Context, SourceFailed
-from clet.sources.feed_markup import without_doctype
+from clet.sources.feed.markup import without_doctype
 from clet.sources.text.decode import decode_text, one_line
 from clet.sources.text.extract import looks_like_html
 from clet.sources.web.page import Manners, Page
@@ -53,8 +53,8 @@ def ask(url: str, context: Context) -> tuple[Page, Xml]:
 
 def is_answer(failure: SourceFailed) -> bool:
     """Whether a server did answer, and with an HTTP error that is not about how often it is asked."""
-    status = getattr(failure, "status", 0)  # of `web/fetch.py`'s HttpFailed
-    return status >= 400 and status not in (429, 503)
+    status = failure.status
+    return status is not None and status >= 400 and status not in (429, 503)
 
 
 def parse_xml(body: bytes, charset: str | None = None) -> Xml:

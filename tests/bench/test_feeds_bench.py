@@ -4,8 +4,8 @@ import pytest
 
 from clet.bench import feeds as bench
 from clet.bench.feeds import measure, replay
-from clet.sources import feed_memory
-from clet.sources.feed_parse import parse_feed
+from clet.sources.feed import memory as feed_memory
+from clet.sources.feed.parse import parse_feed
 
 ITEM = "<item><guid>http://n.example/{0}</guid><title>{1}</title><description>{2}</description></item>"
 

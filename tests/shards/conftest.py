@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import types
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
@@ -12,13 +15,13 @@ from clet.shards.build import ShardPlan, build_shards
 from clet.shards.directory import ShardDirectory
 
 FINGERPRINT = "ab" * 16
-CREATED = "2026-01-02T03:04:05Z"
+FETCHED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def make_batch(rows, fingerprint=FINGERPRINT, start=0, dtype=np.uint16, **fields) -> Batch:
     """A batch of documents `start`, `start + 1`, ... with the ids `rows`."""
     records = [
-        make_record(source="test", origin="somewhere", text=f"document {start + i}", fetched=None, title=f"number {i}")
+        make_record(source="test", origin="somewhere", text=f"document {start + i}", fetched=FETCHED, title=f"nr {i}")
         | fields
         for i in range(len(rows))
     ]
@@ -32,13 +35,18 @@ def random_rows(count, longest=60, vocab=500, name="rows"):
     return [random.integers(0, vocab, random.integers(1, longest + 1)) for _ in range(count)]
 
 
-def write_shards(path, batches, reject=None, **plan):
+def write_shards(path, batches, reject=None, jobs=1, **plan):
     """Shard `batches` into the directory `path`; (counts, entries added)."""
     plan = ShardPlan(**({"seq_len": 16} | plan))
-    with ShardDirectory.open(path, CREATED) as directory:
+    with ShardDirectory.open(path, jobs=jobs) as directory:
         counts = build_shards(batches, directory, plan, reject or _never)
         directory.commit()
-        return counts, directory.added
+        return counts, directory.committed
+
+
+def files(path):
+    """{name: bytes} of all files below a folder."""
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
 def _never(batch, row, reason):
@@ -48,10 +56,8 @@ def _never(batch, row, reason):
 @pytest.fixture
 def shard_tools():
     """The functions above, for tests that cannot import a conftest."""
-    import types
-
     return types.SimpleNamespace(
-        batch=make_batch, rows=random_rows, write=write_shards, fingerprint=FINGERPRINT, created=CREATED
+        batch=make_batch, rows=random_rows, write=write_shards, files=files, fingerprint=FINGERPRINT
     )
 
 

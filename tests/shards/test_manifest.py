@@ -1,4 +1,3 @@
-import os
 from dataclasses import replace
 
 import pytest
@@ -72,9 +71,19 @@ def test_shards_are_found_in_directories_lanes_and_files_each_once(two_lanes):
 def test_a_shard_alone_is_described_by_itself(small_shard, tmp_path):
     copy = tmp_path / "copy.clet"
     copy.write_bytes(small_shard.path.read_bytes())
-    os.utime(copy, (0, 0))
     (entry,) = find_shards([copy])
-    assert entry == replace(small_shard, path=copy, name="copy", created="1970-01-01T00:00:00Z")
+    assert entry == replace(small_shard, path=copy, name="copy")
+    assert entry.created == "2026-01-02T03:04:05Z"  # when its documents were fetched, whatever the clock says
+
+
+def test_shards_one_behind_the_other_are_found_each_with_its_place(two_lanes, tmp_path):
+    entries = read_manifest(two_lanes)
+    both = tmp_path / "both.clet"
+    both.write_bytes(b"".join(entry.path.read_bytes() for entry in entries))
+    found = find_shards([both, both])
+    assert [entry.root for entry in found] == [entry.root for entry in entries]
+    assert [entry.open().root for entry in found] == [entry.root for entry in entries]
+    assert len({entry.name for entry in found}) == len(entries)
 
 
 def test_what_is_no_shard_is_refused_with_the_fix(tmp_path):

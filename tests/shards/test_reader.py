@@ -81,18 +81,30 @@ def test_only_the_frames_needed_are_read(small_shard, monkeypatch):
     assert read == [reader._seek_windows[0, 0]]
 
 
-def test_a_small_cache_changes_nothing_but_time(small_shard, monkeypatch):
-    expected = ShardReader.open(small_shard.path).windows(range(small_shard.num_windows))
+@pytest.fixture
+def zstd_shard(tmp_path, shard_tools, monkeypatch):
+    """A manifest entry of one compressed shard of a few frames."""
+    monkeypatch.setattr("clet.shards.format.ZSTD_FRAME_TOKENS", 64)
+    _, (entry,) = shard_tools.write(tmp_path / "zstd", [shard_tools.batch(shard_tools.rows(20))], level=1)
+    monkeypatch.undo()
+    return entry
+
+
+def test_a_small_cache_changes_nothing_but_time(zstd_shard, monkeypatch):
+    expected = ShardReader.open(zstd_shard.path).windows(range(zstd_shard.num_windows))
     monkeypatch.setattr(reader_module, "CACHE_BYTES", 1)
-    reader = ShardReader.open(small_shard.path)
-    for window in reversed(range(small_shard.num_windows)):
+    reader = ShardReader.open(zstd_shard.path)
+    assert len(reader._seek_windows) > 3
+    for window in reversed(range(zstd_shard.num_windows)):
         assert np.array_equal(reader.windows([window]).ids[0], expected.ids[window])
     assert len(reader._cache) == 1
 
 
-def test_threads_may_share_a_reader(small_shard, monkeypatch):
+@pytest.mark.parametrize("kind", ["small_shard", "zstd_shard"])
+def test_threads_may_share_a_reader(kind, request, monkeypatch):
+    entry = request.getfixturevalue(kind)
     monkeypatch.setattr(reader_module, "CACHE_BYTES", 1)
-    reader = ShardReader.open(small_shard.path)
+    reader = ShardReader.open(entry.path)
     expected = reader.windows(range(reader.num_windows)).ids
     wrong = []
 

@@ -1,12 +1,12 @@
 from dataclasses import replace
 
 import numpy as np
+import orjson
 import pytest
 
-from clet.batch import Batch
-from clet.container import Kind, pack_frame
+from clet.container import Kind, frame_parts
 from clet.exits import InputError
-from clet.shards.format import ShardParams, ShardWriter
+from clet.shards.format import ShardParams, ShardWriter, Table
 from clet.shards.manifest import entry_of
 from clet.shards.reader import ShardReader
 from clet.shards.verify import verify_shard
@@ -15,11 +15,19 @@ from clet.shards.verify import verify_shard
 def sealed(path, shard_tools, tokens, window_rows):
     """A shard written by hand: one window a row list, 3 ids for each row named."""
     writer = ShardWriter(path, ShardParams(16, np.dtype("<u2"), shard_tools.fingerprint))
-    for rows in window_rows:
-        writer.add([(row, np.array([1, 2, 3], np.uint16)) for row in rows])
+    room, segments = writer.room, 0
+    for window, rows in enumerate(window_rows):
+        room.ids[window] = [*[1, 2, 3] * len(rows), *[0] * (16 - 3 * len(rows))]
+        room.rows[segments : segments + len(rows)] = rows
+        room.lengths[segments : segments + len(rows)] = 3
+        segments += len(rows)
+        room.ends[window] = segments
+    room.fill[:2] = len(window_rows), segments
     records = [shard_tools.batch([[1]], start=i).fields(0) | {"shard": {"tokens": n}} for i, n in enumerate(tokens)]
-    sealed = writer.seal(Batch.from_records(records), None)
-    return entry_of(ShardReader.open(path), sealed.name, "now")
+    heads = [orjson.dumps(record) for record in records]
+    name = writer.seal(Table(heads, [bytes.fromhex(record["id"]) for record in records]))
+    writer.sync()
+    return entry_of(ShardReader.open(path), name)
 
 
 def test_a_whole_shard_passes(small_shard):
@@ -67,9 +75,9 @@ def test_windows_that_contradict_their_shard_fail(tmp_path, shard_tools, monkeyp
     def forge(kind, info, arrays={}, level=None):
         if kind is Kind.WINDOWS:
             arrays = arrays | change[0]
-        return pack_frame(kind, info, arrays, level)
+        return frame_parts(kind, info, arrays, level)
 
-    monkeypatch.setattr("clet.shards.format.pack_frame", forge)
+    monkeypatch.setattr("clet.shards.format.frame_parts", forge)
     change = []
     for number, forged in enumerate(
         [
@@ -80,6 +88,11 @@ def test_windows_that_contradict_their_shard_fail(tmp_path, shard_tools, monkeyp
             {"ids": np.full((1, 16), 9, np.uint16)},
             {"ids": np.zeros((1, 15), np.uint16)},
             {"ids": np.zeros((1, 16), np.uint32)},
+            {"segment_rows": np.zeros(1, np.int64)},
+            {"masked": np.array([[2, 1]], np.uint32)},
+            {"masked": np.array([[2, 17]], np.uint32)},
+            {"masked": np.array([[0, 2], [1, 3]], np.uint32)},
+            {"masked": np.array([0, 2], np.uint32)},
         ]
     ):
         change[:] = [forged]

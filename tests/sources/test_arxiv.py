@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from clet.sources import arxiv, known, oai_pmh
 from clet.sources.adapter import SourceFailed
+from clet.sources.arxiv import adapter as arxiv
+from clet.sources.arxiv import known, oai_pmh
 from clet.sources.table import is_url
 
 OAI = """<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/"><responseDate>2026-02-01T00:00:00Z</responseDate>
@@ -185,7 +186,7 @@ def test_nesting_without_end_does_no_harm(read_bytes):
 
 
 def test_a_text_beyond_the_limit_is_told_and_passed_over(read_bytes, monkeypatch):
-    monkeypatch.setattr("clet.sources.papers.MAX_TEXT_BYTES", 4000)
+    monkeypatch.setattr("clet.sources.arxiv.papers.MAX_TEXT_BYTES", 4000)
     documents, made = read_bytes(OAI.format(abstract="word " * 500))
     assert documents == []
     assert made.outlet.complaints == ["oai:arXiv.org:2101.00001: a text of 2507 characters, passed over"]
@@ -212,7 +213,7 @@ def test_arxiv_is_asked_for_its_own_format(host):
 )
 def test_the_protocol_is_told_from_the_url(url, api):
     assert is_url(url)
-    assert arxiv.arxiv_api.is_query(url) is api
+    assert arxiv.atom_api.is_query(url) is api
 
 
 @pytest.mark.parametrize("url", ["http://[::1/oai", "https://[bad]/api/query?search_query=x"])

@@ -8,8 +8,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from clet.sources import arxiv, arxiv_api
 from clet.sources.adapter import SourceFailed
+from clet.sources.arxiv import adapter as arxiv
+from clet.sources.arxiv import atom_api
 from clet.sources.web.fetch import HttpFailed
 from clet.sources.web.page import Page
 
@@ -220,7 +221,7 @@ def test_a_place_that_stays_dead_is_given_up_after_some_polls_and_said(api, poll
 
     api.fault = fault
     cursor = {}
-    for _ in range(arxiv_api.GIVE_UP - 1):
+    for _ in range(atom_api.GIVE_UP - 1):
         with pytest.raises(SourceFailed):
             poll(cursor)
         assert "newest" not in cursor  # nothing is taken for read
@@ -234,7 +235,7 @@ def test_a_place_that_stays_dead_is_given_up_after_some_polls_and_said(api, poll
 
 def test_an_empty_first_page_fails_whenever_it_is_empty(api, poll):
     api.fault = lambda arguments: (200, {}, api.answer(arguments, empty=True).encode())
-    for _ in range(arxiv_api.GIVE_UP + 1):
+    for _ in range(atom_api.GIVE_UP + 1):
         with pytest.raises(SourceFailed, match="the API gives nothing from 0 on"):
             poll({})
 
@@ -253,7 +254,7 @@ def test_pages_that_are_shorter_than_asked_lose_nothing(api, poll):
 
 
 def test_what_lies_beyond_the_window_is_counted(api, poll, monkeypatch):
-    monkeypatch.setattr(arxiv_api, "WINDOW", 6)
+    monkeypatch.setattr(atom_api, "WINDOW", 6)
     documents, made = poll()
     assert texts(documents) == findings(9, 8, 7, 6, 5, 4)
     assert made.outlet.counts["beyond-window"] == 4

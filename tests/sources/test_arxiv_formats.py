@@ -3,8 +3,8 @@
 import pytest
 from lxml import etree
 
-from clet.sources.oai_formats import read_metadata
-from clet.sources.papers import arxiv_id, fold, license_of
+from clet.sources.arxiv.oai_formats import read_metadata
+from clet.sources.arxiv.papers import arxiv_id, fold, license_of
 
 ARXIV = "oai:arXiv.org:1601.04794"
 

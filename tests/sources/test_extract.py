@@ -2,10 +2,10 @@
 
 import pytest
 
+from clet.sources.selection import skip_content, skip_name
 from clet.sources.text.decode import NotText, decode_text, one_line
 from clet.sources.text.extract import fragment_text, looks_like_html, page_text, page_title
 from clet.sources.text.language import detect_language
-from clet.sources.selection import skip_content, skip_name
 
 TEXT = "F\u00fc\u00dfe, na\u00efve \u2014 \u65e5\u672c"
 MOSTLY_UTF8 = (

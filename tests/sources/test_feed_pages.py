@@ -5,9 +5,9 @@ import json
 import pytest
 
 from clet.record import raw_hash
-from clet.sources import feeds
 from clet.sources.adapter import Options, SourceFailed
-from clet.sources.feed_pages import MAX_TRIES, MAX_WAITING, is_about
+from clet.sources.feed import adapter as feeds
+from clet.sources.feed.pages import MAX_TRIES, MAX_WAITING, is_about
 
 SUMMARY = "The harbour council approved the northern ferry terminal on Monday evening."
 ARTICLE = (

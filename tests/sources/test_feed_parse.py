@@ -5,8 +5,8 @@ import json
 import pytest
 
 from clet.sources.adapter import SourceFailed
-from clet.sources.feed_markup import without_doctype
-from clet.sources.feed_parse import parse_feed
+from clet.sources.feed.markup import without_doctype
+from clet.sources.feed.parse import parse_feed
 
 ADDRESS = "https://n.example/feeds/news"
 NAMESPACES = (

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from clet.record import record_id
-from clet.sources import feed_memory, feeds, paths
+from clet.sources import paths
 from clet.sources.adapter import Options, SourceFailed
+from clet.sources.feed import adapter as feeds
+from clet.sources.feed import memory as feed_memory
 
 ITEM = (
     "<item><title>{title}</title><link>/{name}</link><guid isPermaLink='false'>{name}</guid>{rest}"

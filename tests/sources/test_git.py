@@ -8,10 +8,11 @@ from itertools import islice
 
 import pytest
 
-from clet.sources import git, git_history, git_plumbing
 from clet.sources.adapter import SourceFailed
-from clet.sources.git_environment import Repository
-from clet.sources.git_objects import Blobs
+from clet.sources.git import adapter as git
+from clet.sources.git import history, process
+from clet.sources.git.environment import Repository
+from clet.sources.git.objects import Blobs
 from clet.sources.interruption import Interrupted
 
 MIT = (
@@ -81,7 +82,7 @@ def test_a_time_is_that_of_the_files_last_change_not_of_the_last_commit(reposito
 
 
 def test_times_beyond_what_is_looked_at_are_that_of_the_commit(repository, read, monkeypatch):
-    monkeypatch.setattr(git_history, "MAX_COMMITS", 1)
+    monkeypatch.setattr(history, "MAX_COMMITS", 1)
     repository.write("old.txt", "old\n")
     repository.commit("2001-01-01T00:00:00Z")
     repository.write("new.txt", "new\n")
@@ -272,13 +273,13 @@ def test_when_the_intake_ends_no_git_process_is_left(repository, read):
     next(documents)
     read.context.interruption.stop = threading.Event()
     read.context.interruption.stop.set()
-    running = set(git_plumbing._children)
+    running = set(process._children)
     assert running
     with pytest.raises(Interrupted):
         list(git.read(str(repository.path), read.context))
-    assert set(git_plumbing._children) == running
+    assert set(process._children) == running
     documents.close()
-    assert not git_plumbing._children and all(child.poll() is not None for child in running)
+    assert not process._children and all(child.poll() is not None for child in running)
 
 
 # ---- what is read
@@ -445,9 +446,9 @@ def test_too_old_a_git_is_told_so(monkeypatch, tmp_path):
     fake.write_text("#!/bin/sh\necho git version 2.20.1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    git_plumbing.program.cache_clear()
+    process.program.cache_clear()
     try:
         with pytest.raises(SourceFailed, match=r"2\.20\.1: git 2\.31 or later"):
-            git_plumbing.start(Repository(tmp_path), ["version"])
+            process.start(Repository(tmp_path), ["version"])
     finally:
-        git_plumbing.program.cache_clear()
+        process.program.cache_clear()

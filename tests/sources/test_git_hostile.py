@@ -6,8 +6,9 @@ import zlib
 
 import pytest
 
-from clet.sources import git, git_plumbing
 from clet.sources.adapter import SourceFailed
+from clet.sources.git import adapter as git
+from clet.sources.git import process
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_few_trees_that_name_countless_paths_are_refused(forge, read, monkeypa
 
 
 def test_a_name_without_end_is_refused(forge, read, monkeypatch):
-    monkeypatch.setattr(git_plumbing, "MAX_FIELD_BYTES", 100_000)
+    monkeypatch.setattr(process, "MAX_FIELD_BYTES", 100_000)
     forge.head(forge.tree([(b"100644", b"x" * 1_000_000, forge.blob(b"text"))]))
     with pytest.raises(SourceFailed, match="no honest repository"):
         list(read())

@@ -10,8 +10,9 @@ from xml.sax.saxutils import escape
 import pytest
 
 from clet.record import record_id
-from clet.sources import arxiv, oai_pmh
 from clet.sources.adapter import SourceFailed
+from clet.sources.arxiv import adapter as arxiv
+from clet.sources.arxiv import oai_pmh
 from clet.sources.web.fetch import HttpFailed
 from clet.sources.web.page import Page
 

@@ -20,8 +20,8 @@ _CARD = re.compile(
 _CARD_LABEL = re.compile(r"\b(?:card|visa|mastercard|amex|diners|maestro|unionpay|pan)\b[^\n]*\Z", re.IGNORECASE)
 _LABEL_CHARS = 30
 _TABLE_BEFORE = re.compile(r"[0-9]\w* \Z")  # one of many groups of four
-_TABLE_AFTER = re.compile(r" [0-9A-F]{4}\b")
-_SUM_BEFORE = re.compile(r"(?:[-+*/^%(,=] |[*/^%(])\Z")  # a term of a formula
+_TABLE_AFTER = re.compile(r" (?![0-9]{2}/[0-9]{2})[0-9A-F]{1,5}\b")  # what may follow is the month of expiry
+_SUM_BEFORE = re.compile(r"(?:[-+*/^%(,=] |[*/^%])\Z")  # a term of a formula
 _SUM_AFTER = re.compile(r" ?[*^%]")
 _SSN = re.compile(r"(?<![\w.+/-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![.-]?\w)")
 _PASSPORT = re.compile(
@@ -36,15 +36,22 @@ def find_cards(text: str, start: int, end: int) -> Iterator[Find]:
         digits = match[0].replace(" ", "").replace("-", "")
         if not (is_card(digits) and stands_free(text, *match.span())):
             continue
-        begin, stop = match.span()
-        if _CARD_LABEL.search(text, max(0, begin - _LABEL_CHARS), begin):
-            yield Find(begin, stop, "card", "<card>")
-        elif digits != match[0]:
-            if not _TABLE_BEFORE.search(text, max(0, begin - 8), begin) and not _TABLE_AFTER.match(text, stop):
-                yield Find(begin, stop, "card", "<card>")
-        elif len(digits) in (15, 16):  # a number of 18 digits is the key of a table
-            if not _SUM_BEFORE.search(text, max(0, begin - 2), begin) and not _SUM_AFTER.match(text, stop):
-                yield Find(begin, stop, "card", "<card>")
+        if _CARD_LABEL.search(text, max(0, match.start() - _LABEL_CHARS), match.start()) or (
+            _alone(text, match) if digits == match[0] else _no_table(text, match)
+        ):
+            yield Find(*match.span(), "card", "<card>")
+
+
+def _alone(text: str, match: re.Match[str]) -> bool:
+    """Whether a number without separators may be a card; one of 18 digits is the key of a table."""
+    start, end = match.span()
+    in_sum = _SUM_BEFORE.search(text, max(0, start - 2), start) or _SUM_AFTER.match(text, end)
+    return end - start in (15, 16) and not in_sum
+
+
+def _no_table(text: str, match: re.Match[str]) -> bool:
+    start, end = match.span()
+    return not _TABLE_BEFORE.search(text, max(0, start - 8), start) and not _TABLE_AFTER.match(text, end)
 
 
 def is_card(digits: str) -> bool:

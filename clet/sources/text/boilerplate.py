@@ -47,7 +47,9 @@ _PAIRS = {  # two words in a row that say more, or something else, than each
     """,
     HIDDEN: "screen-reader sr-only visually-hidden",
 }
-_STATES = frozenset("and below has layout position relative template with".split())  # "with right sidebar" is no sidebar
+_STATES = frozenset(
+    ["and", "below", "has", "layout", "position", "relative", "template", "with"]
+)  # "with right sidebar" is no sidebar
 _ROLES = {
     **dict.fromkeys(("alert", "alertdialog", "banner", "complementary", "contentinfo", "dialog"), FURNITURE),
     **dict.fromkeys(("menu", "menubar", "navigation", "search", "tablist", "toolbar"), FURNITURE),
@@ -63,6 +65,7 @@ _TELLING = frozenset(_VERDICTS).union(*_PAIR_VERDICTS)
 # A token that begins like this names a state or a topic and no part (class="post category-comments has-sidebar"): it is
 # matched whole, and so found in none of the sets.
 _WORD = re.compile(r"(?<!\S)(?:tag|category|has|with|without|no|not|is|js|type|format|status|hide)-\S+|[a-z]+")
+_LETTERS = re.compile("[a-z]+")
 _HUMP = re.compile(r"(?<=[a-z]{3})(?=[A-Z][a-z]{2})")  # relatedPosts, but not hJpRRP, which a program made up
 _UNSEEN = re.compile(r"(?<!\S)(?:is-)?(?:hidden|invisible)(?!\S)")  # not label-hidden, hidden-xs or hidden md:block
 _UNSEEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
@@ -73,7 +76,7 @@ _SERVICES = (
     "|tweet|pdf|rss|copy link"
 )
 _PHRASE = re.compile(
-    rf"""\W*(?:
+    rf"""\W{{0,20}}(?:
       (?:(?:{_SERVICES.replace(" ", "[ ]")})\b\W*){{1,8}}\Z
     | (?:anzeige|werbung|advertisement|advertising|publicit[e\u00e9]|publicidad|pubblicit[a\u00e0]|reklama|sponsored)\W*\Z
     | (?:read|see|lesen[ ]sie|lies|auch|lire|leer?|leia|leggi|czytaj|lees|les)[ ]
@@ -110,9 +113,9 @@ def name_verdict(name: str) -> int:
         name = _HUMP.sub("-", name).lower()
     if ("hidden" in name or "invisible" in name) and ":" not in name and _UNSEEN.search(name):
         return HIDDEN
-    words = _WORD.findall(name)
-    if _TELLING.isdisjoint(words):
+    if _TELLING.isdisjoint(_LETTERS.findall(name)):
         return PLAIN
+    words = _WORD.findall(name)
     verdict = max([_VERDICTS.get(word, PLAIN) for word in words])
     if len(words) > 1:
         verdict = max(verdict, *[_PAIR_VERDICTS.get(pair, PLAIN) for pair in zip(words, words[1:], strict=False)])

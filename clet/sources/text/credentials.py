@@ -26,10 +26,14 @@ _BEGIN = "-----BEGIN "
 _BEGIN_LINE = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
 _END_LINE = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_LINES = re.compile(r"(?:[\s\"'+,\\]{0,80}[A-Za-z0-9+/=]{30,})+")
-_PUTTY = re.compile(r"Private-Lines: \d{1,3}\s+((?:[A-Za-z0-9+/=]{4,64}\s+){1,200})")
+_PUTTY = re.compile(r"Private-Lines: ([0-9]{1,3})[ \t]*\r?\n")
+_PUTTY_LINE = re.compile(r"[ \t]*[A-Za-z0-9+/=]{4,80}(?:\r?\n|\Z)")
 _NO_BASE64 = re.compile(r"\\[nr]|[^A-Za-z0-9+/=]")
 
-_USERINFO = re.compile(r"([^\s/@:\"'<>\\?#,()]{0,64}):([^\s/@\"'<>\\,()]{3,128})@(?=[\w.\[-])")
+_USERINFO = re.compile(
+    r"([^\s/@:\"'<>\\?#,()\[\]{}]{0,64}):([^\s/@:\"'<>\\,()\[\]]{3,128})@(?=[\w.\[-])"
+    r"(?!(?:[\w.-]{1,80}\.)?example\.(?:com|net|org)\b)"  # RFC 2606
+)
 _BEARER = re.compile(r"[ \t]{1,4}([A-Za-z0-9._~+/-]{16,4096}=*)")
 _BASIC = re.compile(
     r"[\"']{0,2}[ \t]{0,2}[:=,]?[ \t\"'b]{0,4}[Bb]asic[ \t]{1,4}([A-Za-z0-9+/]{8,400}={0,2})(?![\w+/=])"
@@ -42,7 +46,15 @@ _KEY_OF = re.compile(
 )
 _PASS = re.compile(r"pass(?:w|phrase)", re.IGNORECASE)
 _SHORT_PASS = re.compile(r"[A-Za-z0-9][_-]pass(?![A-Za-z0-9])", re.IGNORECASE)  # DB_PASS
-_PUBLIC = re.compile(r"public[\w.-]{0,10}\Z", re.IGNORECASE)
+# Of other names that hold `token` or `key`: a page's, a lock's, what a key is of.
+_NO_SECRET_BEFORE = re.compile(
+    r"(?:public|next|lock|page|continuation|idempotency|forward|sync)[\w.-]{0,10}\Z", re.IGNORECASE
+)
+_NO_SECRET_AFTER = re.compile(
+    r"[_.-]?(?:id|name|type|spec|alg|size|len|file|path|ur[il]|count|format|version|expir|ttl|class|kind|config|policy"
+    r"|status|hash|index|prefix|suffix|regex|pattern|i[sz]e)",
+    re.IGNORECASE,
+)
 # The rest of the name, an operator, and the beginning of a value.
 _ASSIGNED = re.compile(
     r"[\w.-]{0,40}(?:[\"'\]]|\\\"){0,2}[ \t]{0,8}(?:=>|:=|={1,2}|:)[ \t]{0,8}(?:[brfu]{1,2}(?=[\"']))?", re.IGNORECASE
@@ -87,11 +99,12 @@ def find_credentials(text: str) -> Iterator[Find]:
 
 def _is_name(name: bytes, text: str, place: int) -> bool:
     """Whether the word at a place, with what stands around it, is what people call a secret."""
-    if name == b"key":  # not that of a dictionary or a keyboard
-        return _KEY_OF.search(text, max(0, place - 12), place) is not None
-    if name == b"pass":  # nor what a test does
-        return bool(_PASS.match(text, place) or _SHORT_PASS.match(text, max(0, place - 2)))
-    return not _PUBLIC.search(text, max(0, place - 16), place)
+    if name == b"key" and not _KEY_OF.search(text, max(0, place - 12), place):
+        return False  # that of a dictionary or a keyboard
+    if name == b"pass" and not (_PASS.match(text, place) or _SHORT_PASS.match(text, max(0, place - 2))):
+        return False  # what a test does
+    rest = place + len(name)
+    return not (_NO_SECRET_AFTER.match(text, rest) or _NO_SECRET_BEFORE.search(text, max(0, place - 24), place))
 
 
 def _places(body: bytes, word: bytes) -> Iterator[int]:
@@ -116,7 +129,15 @@ def _private_keys(text: str) -> Iterator[Find]:
                 yield Find(place, body.end(), "secret", "<secret:private-key>")
         place = following
     for match in _PUTTY.finditer(text):
-        yield Find(*match.span(1), "secret", "<secret:private-key>\n")
+        end = match.end()
+        for _ in range(int(match[1])):
+            line = _PUTTY_LINE.match(text, end)
+            if line is None:
+                break
+            end = line.end()
+        key = text[match.end() : end].rstrip()
+        if _key_chars(key) >= MIN_KEY_CHARS:
+            yield Find(match.end(), match.end() + len(key), "secret", "<secret:private-key>")
 
 
 def _key_chars(body: str) -> int:

@@ -17,6 +17,7 @@ class Find(NamedTuple):
     mask: str
 
 
+_ESCAPE = re.compile(r"\\[nrt]")  # in the source of a string
 _SERIES = re.compile(r"01234567|12345678|23456789|98765432|abcdefgh|qwertyui", re.IGNORECASE)
 
 
@@ -25,8 +26,13 @@ def stands_free(text: str, start: int, end: int) -> bool:
 
     Two finds side by side must not hinder each other: else each pass over a text made of them would find one more.
     """
-    inside_before = _is_word(text[start]) and _is_word(text[start - 1 : start])
-    return not inside_before and not (_is_word(text[end - 1]) and _is_word(text[end : end + 1]))
+    if (
+        _is_word(text[start])
+        and _is_word(text[start - 1 : start])
+        and not _ESCAPE.match(text, max(0, start - 2), start)
+    ):
+        return False
+    return not (_is_word(text[end - 1]) and _is_word(text[end : end + 1]))
 
 
 def _is_word(char: str) -> bool:

@@ -22,8 +22,8 @@ _VERSION = re.compile(
     re.IGNORECASE,
 )
 _HOST = re.compile(
-    r"(?:\bip(?:v4)?(?:[- ]?addr(?:ess)?)?|\baddr(?:ess)?|host|server|client|peer|origin|\bfrom|\bping|//|@|\[)"
-    r"[^\w\n]{0,4}\Z",
+    r"(?:(?:\bip(?:v4)?(?:[- ]?addr(?:ess)?)?|\baddr(?:ess)?|host|server|client|peer|origin|\bping)"
+    r"[^\w\n]{0,4}|//|@)\Z",
     re.IGNORECASE,
 )
 _CONTEXT_CHARS = 16
@@ -40,9 +40,9 @@ def find_ipv4(text: str, start: int, end: int) -> Iterator[Find]:
             continue
         if last == 0 and _NETWORK.match(text, match.end()):
             continue
-        if _is_host(text, match.start(), parts) and ipaddress.IPv4Address(match[0]).is_global:
-            if first < 224 and stands_free(text, *match.span()):
-                yield Find(*match.span(), "ip", "<ip>")
+        public = first < 224 and ipaddress.IPv4Address(match[0]).is_global
+        if public and _is_host(text, match.start(), parts) and stands_free(text, *match.span()):
+            yield Find(*match.span(), "ip", "<ip>")
 
 
 def _is_host(text: str, start: int, parts: list[int]) -> bool:
@@ -60,7 +60,7 @@ def _is_host(text: str, start: int, parts: list[int]) -> bool:
 def find_ipv6(text: str, start: int) -> Iterator[Find]:
     """The public address whose first group stands at `start`, if there is one."""
     match = _IPV6.match(text, start) if start >= 0 else None
-    if match is None:
+    if match is None or match[0].count(":") > 8:
         return
     shown = match[0] if match[0].endswith("::") else match[0].rstrip(":")
     end = start + len(shown)

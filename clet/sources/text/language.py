@@ -16,6 +16,7 @@ MIN_CHARS = 300  # below, one text in three is given to a relative (Frisian, Lat
 MAX_RANK = 700
 MIN_LEAD = 12
 _WIDE = 2
+_NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
 _BEYOND = 0xFFFF  # the last code point of the basic plane, itself no letter
 _WIDE_SCRIPTS = {
     *("ar", "be", "bg", "el", "fa", "he", "hi", "hy", "ja", "ka", "kk", "ko", "mk", "mr", "ne", "ps", "ru", "sd", "sr"),
@@ -41,6 +42,8 @@ def detect_language(text: str) -> str | None:
 
 def _count_letters(sample: str) -> tuple[int, int]:
     """(letters, those of them that are no Latin)."""
+    if sample.isascii():
+        return len(sample.encode().translate(None, _NO_LETTERS)), 0
     codes = np.frombuffer(sample.encode("utf-32-le", "surrogatepass"), "<u4")
     kinds = _kinds()[np.minimum(codes, _BEYOND)]
     beyond = sum(chr(code).isalpha() for code in codes[codes > _BEYOND])

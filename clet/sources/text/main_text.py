@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from clet.sources.text.boilerplate import FURNITURE, HIDDEN, MAYBE, VOICES, is_phrase
-from clet.sources.text.outline import Outline, read_outline
+from clet.sources.text.boilerplate import HIDDEN, MAYBE, VOICES, is_phrase
+from clet.sources.text.outline import read_outline
 
 PROSE_CHARS = 60  # outside links
 WIDE = 1.6
@@ -11,20 +11,34 @@ MAYBE_SHARE = 0.3
 WRAPPER = 0.7
 HOLDS = 0.8
 ENOUGH_CHARS = 300
-LOST_TIMES = 3
 BETTER_TIMES = 2
 LEAD_BLOCKS = 40
 SHORT = 120
 
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 _WAY = frozenset(
-    ("html", "body", "div", "article", "section", "main", "table", "tbody", "tr", "td", "form", "center", "fieldset", "header")
+    (
+        "html",
+        "body",
+        "div",
+        "article",
+        "section",
+        "main",
+        "table",
+        "tbody",
+        "tr",
+        "td",
+        "form",
+        "center",
+        "fieldset",
+        "header",
+    )
 )
 _TABLE = frozenset(("table", "tbody", "tr"))
 _BOXES = frozenset(("div", "dl", "header", "ol", "section", "table", "ul"))
 _HEAD = frozenset(("blockquote", "dd", "dt", "h2", "h3", "h4", "li", "pre", "td", "th"))
 _TAIL = frozenset(("blockquote", "dd", "dt", "li", "p", "pre", "td", "th"))
-_SENTENCE_ENDS = frozenset(".!?:\u2026\"\u201d\u3002")
+_SENTENCE_ENDS = frozenset('.!?:\u2026"\u201d\u3002')
 
 
 def main_text(markup: str) -> list[str]:
@@ -34,13 +48,13 @@ def main_text(markup: str) -> list[str]:
 
 def choose(markup):
     best, most = None, -1
-    for skip in (FURNITURE, VOICES, HIDDEN):
+    for skip in (VOICES, HIDDEN):
         outline = read_outline(markup, skip)
         prose = weigh(outline)
         total = sum(prose)
         if best is None or total >= BETTER_TIMES * max(most, 1):
             best, most = (outline, prose), total
-        if most >= ENOUGH_CHARS and (skip > FURNITURE or LOST_TIMES * most > outline.lost):
+        if most >= ENOUGH_CHARS:
             break
     choose.skip = skip
     return best[0], select(*best)
@@ -87,7 +101,9 @@ def select(outline, prose):
     lead = []
     h1 = next((i for i in range(begin - 1, max(-1, begin - LEAD_BLOCKS), -1) if tags[owner[i]] == "h1"), None)
     if h1 is not None:
-        lead = [i for i in range(h1 + 1, begin) if not drop[i] and (prose[i] or len(texts[i]) - 2 * links[i] >= PROSE_CHARS)]
+        lead = [
+            i for i in range(h1 + 1, begin) if not drop[i] and (prose[i] or len(texts[i]) - 2 * links[i] >= PROSE_CHARS)
+        ]
     for box in range(part + 1, boxes):
         if first[box] >= stop:
             break
@@ -97,7 +113,7 @@ def select(outline, prose):
         if tag == "figcaption":
             drop_box(box)
         elif not weight(box) and in_links(box) > LINKED * chars(box):
-            if tag in _BOXES or tag == "p" and chars(box) < SHORT:
+            if tag in _BOXES or (tag == "p" and chars(box) < SHORT):
                 drop_box(box)
             elif tag in _HEADINGS:
                 after = last[box]

@@ -19,11 +19,10 @@ from itertools import accumulate
 
 from lxml import etree
 
-from clet.sources.text.boilerplate import FURNITURE, HIDDEN, PLAIN, is_unseen, name_verdict, role_verdict
+from clet.sources.text.boilerplate import FURNITURE, HIDDEN, PLAIN, VOICES, is_unseen, name_verdict, role_verdict
 
 MAX_BOXES = 300_000  # beyond, boxes join the block they are in
 MAX_STEPS = 100_000_000  # of the parser, looking for what an end tag ends: about half a second
-LOST_CHARS = 60  # of a piece that is counted in Outline.lost
 _CHUNK = 1 << 16
 
 _BOX, _SIDE, _MAIN, _LINK, _BREAK, _MATH, _TEX, _DROP = range(8)
@@ -44,9 +43,9 @@ _KINDS: dict[str, int] = {
     "annotation": _TEX,
 }
 _PREFORMATTED = frozenset(("listing", "plaintext", "pre", "xmp"))
-_CODE = frozenset(("script", "style"))  # what they hold is no text, also where all else is to be counted
+_LEAVES = frozenset(("address", "dl", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "ul"))
 _UNREAD = ("iframe", "script", "select", "style", "svg", "template", "textarea")
-_ASIDE = (*_UNREAD, "aside", "button", "footer", "head", "nav", "noscript")
+_SIDES = ("aside", "button", "footer", "head", "nav", "noscript")
 _LINE_BREAK = "\u2028"
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff\ue000-\uf8ff]")  # hyphenation points and the glyphs of icon fonts
 _TAG = re.compile(r"</?([a-zA-Z!?/][^\s>/]{0,40})[^>]*>?")
@@ -57,8 +56,7 @@ class Outline:
     """Blocks of text, and the boxes they lie in, both in the order of the page; box 0 holds all.
 
     Of block i: its `text`, how many characters of it are `links`, and its innermost box, `owner`. Of box n: its `tag`,
-    its `parent`, what its names say (`verdict`), and its blocks: `first[n]` up to, not with, `last[n]`. `lost` counts
-    the characters of longer pieces that were skipped as FURNITURE.
+    its `parent`, what its names say (`verdict`), and its blocks: `first[n]` up to, not with, `last[n]`.
     """
 
     text: list[str] = field(default_factory=list)
@@ -69,7 +67,6 @@ class Outline:
     verdict: list[int] = field(default_factory=lambda: [PLAIN])
     first: list[int] = field(default_factory=lambda: [0])
     last: list[int] = field(default_factory=lambda: [0])
-    lost: int = 0
 
     def sums(self, numbers: Iterable[int]) -> Callable[[int], int]:
         """Of one number a block, a function that gives their sum in a box."""
@@ -78,9 +75,9 @@ class Outline:
         return lambda box: total[last[box]] - total[first[box]]
 
 
-def read_outline(markup: str, skip: int = FURNITURE) -> Outline:
+def read_outline(markup: str, skip: int = VOICES) -> Outline:
     """The outline of a page without what its names call `skip` or worse."""
-    body = cut_unread(markup, _ASIDE if skip <= FURNITURE else _UNREAD).encode("utf-8", "replace")
+    body = cut_unread(markup, _UNREAD + _SIDES if skip <= VOICES else _UNREAD).encode("utf-8", "replace")
     if not body.strip():
         return Outline()
     ends = body.count(b"</")
@@ -94,37 +91,37 @@ def read_outline(markup: str, skip: int = FURNITURE) -> Outline:
 def cut_unread(markup: str, names: tuple[str, ...]) -> str:
     """Markup without comments and without the elements of these names that hold no other of their own name.
 
-    What is never closed is left to the parser. Each kind of end is looked for once from any place: linear time.
+    What is never closed is left to the parser. The end of each name is looked for once from any place: linear time.
     """
     pieces = []
-    position = begin = 0
+    begin = position = 0
     ends: dict[str, int] = {}
-    search = _OPENINGS[names].search
+    find, search = markup.find, _OPENINGS[names].search
     while match := search(markup, position):
+        start, position = match.span()
         name = match[1]
-        position = match.end()
-        if name is None:
-            end, after = "-->", match.start() + 2
+        if name:
+            close, after = f"</{name}", position
         else:
-            end, after = f"</{name}", position
-        found = ends.get(end, after)
-        if found == after or 0 <= found < after:
-            found = ends[end] = markup.find(end, after)
-        if found < 0 or (name and markup.find(f"<{name}", position, found) >= 0 and name.lower() not in _CODE):
+            close, after = "-->", start + 2
+        end = ends.get(close, 0)
+        if 0 <= end < after:
+            end = ends[close] = find(close, after)
+        if end < 0 or (name and name.lower() in _SIDES and find(f"<{name}", after, end) >= 0):
             continue
-        pieces.append(markup[begin : match.start()])
-        begin = position = markup.find(">", found) + 1 or len(markup)
+        pieces.append(markup[begin:start])
+        begin = position = find(">", end) + 1 or len(markup)
     pieces.append(markup[begin:])
     return " ".join(pieces)
 
 
 def _openings(names: tuple[str, ...]) -> re.Pattern[str]:
-    """Where one of these elements or a comment begins. Looking at the first letter first takes half the time."""
+    """Where one of these elements begins. Looking at the first letter first takes half the time."""
     firsts = "".join(sorted({letter for name in names for letter in (name[0], name[0].upper())}))
     return re.compile(rf"<(?=[!{firsts}])(?:!--|((?i:{'|'.join(names)}))(?=[\s>/]))")
 
 
-_OPENINGS = {names: _openings(names) for names in (_UNREAD, _ASIDE)}
+_OPENINGS = {names: _openings(names) for names in (_UNREAD, _UNREAD + _SIDES)}
 
 
 def _read_guarded(body: bytes, reader: _Reader) -> Outline:
@@ -163,6 +160,14 @@ def _without_tags(markup: str) -> Outline:
     return outline
 
 
+class _Judged(dict):
+    """Verdicts on the names of a page, which repeat."""
+
+    def __missing__(self, name: str) -> int:
+        verdict = self[name] = name_verdict(name)
+        return verdict
+
+
 class _Target:
     """What the parser calls."""
 
@@ -180,20 +185,13 @@ class _Reader(_Target):
         texts, links, owner, first, last = outline.text, outline.links, outline.owner, outline.first, outline.last
         tags, parent, verdicts = outline.tag, outline.parent, outline.verdict
         pieces: list[str] = []  # of the block being read, and of what is being skipped
-        judged: dict[str, int] = {}
+        judged = _Judged()
         kinds = _KINDS.get
         box = preformatted = 0
         linked = 0  # characters of the block's links that are closed
         link = -1  # where in `pieces` the open link begins
         skipping = 0  # open elements of the part being skipped, which begins at `kept` in `pieces`
-        kept = code = formula = 0
-        counted = False
-
-        def judge(name: str) -> int:
-            verdict = judged.get(name)
-            if verdict is None:
-                verdict = judged[name] = name_verdict(name)
-            return verdict
+        kept = formula = 0
 
         def flush() -> None:
             nonlocal linked, link
@@ -202,36 +200,33 @@ class _Reader(_Target):
                 link = 0
             text = "".join(pieces)
             pieces.clear()
-            if not text.isascii():
-                text = _INVISIBLE.sub("", text)
+            if not text or text.isspace():
+                linked = 0
+                return
             if preformatted:
                 text = text.replace(_LINE_BREAK, "\n").strip("\n")
-                text = text if text.strip() else ""
             elif _LINE_BREAK in text:
                 text = "\n".join([" ".join(line.split()) for line in text.split(_LINE_BREAK)]).strip()
             else:
                 text = " ".join(text.split())
-            if text:
-                texts.append(text)
-                links.append(linked)
-                owner.append(box)
+            texts.append(text)
+            links.append(linked)
+            owner.append(box)
             linked = 0
 
         def start(tag: str, attributes: dict[str, str]) -> None:
-            nonlocal skipping, kept, code, counted, box, preformatted, link, formula
+            nonlocal skipping, kept, box, preformatted, link, formula
             if skipping:
                 skipping += 1
-                if tag in _CODE:
-                    code = len(pieces)
                 return
             kind = kinds(tag, _LINK)
             if kind < _LINK:
                 verdict = FURNITURE if kind == _SIDE else PLAIN
                 if attributes:
                     get = attributes.get
-                    if (name := get("class")) and (other := judge(name)) > verdict:
+                    if (name := get("class")) and (other := judged[name]) > verdict:
                         verdict = other
-                    if (name := get("id")) and (other := judge(name)) > verdict:
+                    if (name := get("id")) and (other := judged[name]) > verdict:
                         verdict = other
                     if (name := get("role")) and (other := role_verdict(name)) > verdict:
                         verdict = other
@@ -243,10 +238,9 @@ class _Reader(_Target):
                         or get("aria-hidden") == "true"
                     ):
                         verdict = HIDDEN
-                if verdict >= limit:
+                if verdict >= limit or (verdict == FURNITURE and tag in _LEAVES):
                     skipping = 1
                     kept = len(pieces)
-                    counted = verdict == FURNITURE
                     return
                 if pieces or link >= 0:
                     flush()
@@ -261,11 +255,11 @@ class _Reader(_Target):
                         preformatted += 1
             elif kind == _LINK:
                 if attributes and (
-                    ("class" in attributes and judge(attributes["class"]) >= HIDDEN)
+                    ("class" in attributes and judged[attributes["class"]] >= HIDDEN)
                     or ("style" in attributes and is_unseen(attributes["style"]))
                     or "hidden" in attributes
                 ):
-                    skipping, kept, counted = 1, len(pieces), False
+                    skipping, kept = 1, len(pieces)
                 elif tag == "a":
                     link = len(pieces)
             elif kind == _BREAK:
@@ -276,18 +270,13 @@ class _Reader(_Target):
                 del pieces[formula:]  # of a formula its TeX is kept, not the letters that MathML sets
                 pieces.append(" ")
             else:
-                skipping, kept, counted = 1, len(pieces), False
+                skipping, kept = 1, len(pieces)
 
         def end(tag: str) -> None:
             nonlocal skipping, box, preformatted, link, linked
             if skipping:
                 skipping -= 1
-                if tag in _CODE:
-                    del pieces[code:]
                 if not skipping:
-                    if counted:
-                        long = [piece.strip() for piece in pieces[kept:] if len(piece) >= LOST_CHARS]
-                        outline.lost += sum([len(piece) for piece in long if len(piece) >= LOST_CHARS])
                     del pieces[kept:]
                 return
             kind = kinds(tag)

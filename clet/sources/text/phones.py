@@ -19,7 +19,8 @@ WITHOUT_SEPARATORS = str.maketrans("", "", SEPARATORS)
 _INTERNATIONAL = re.compile(r"\+[0-9]{1,15}(?:[ ().\-/\u00a0\u2010-\u2013]{1,3}[0-9]{1,10}){0,6}")
 _LAST_GROUP = re.compile(r"[ ().\-/\u00a0\u2010-\u2013]+[0-9]+\Z")
 # +471551-1014640 is a place, +20200123-1 a version, +35236450.6 a number.
-_NO_PHONE = re.compile(r"\+[0-9]{4,}[-.][0-9]+\Z|\+(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
+_NO_PHONE = re.compile(r"\+[0-9]{4,}[-./][0-9]+\Z|\+(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
+_DECIMALS = re.compile(r"[.,][0-9]")
 _NANP_DIGITS = re.compile(r"1[2-9][0-9]{2}[2-9][0-9]{6}\Z")
 _NANP = re.compile(
     r"(?:\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4}"
@@ -63,8 +64,9 @@ def _international(text: str, start: int, end: int) -> Iterator[Find]:
     while len(digits := shown[1:].translate(WITHOUT_SEPARATORS)) > most and (rest := _LAST_GROUP.search(shown)):
         shown = shown[: rest.start()]
     whole = _NANP_DIGITS.match(digits) if code == "1" else code is not None and 9 <= len(digits) <= 15
-    if whole and not _is_example(digits) and stands_free(text, start, start + len(shown)):
-        yield Find(start, start + len(shown), "phone", "<phone>")
+    end = start + len(shown)
+    if whole and not _is_example(digits) and not _DECIMALS.match(text, end) and stands_free(text, start, end):
+        yield Find(start, end, "phone", "<phone>")
 
 
 def _calling_code(digits: str) -> str | None:
@@ -79,7 +81,7 @@ def _is_example(digits: str) -> bool:
 
 def _labelled(text: str, start: int, end: int) -> Iterator[Find]:
     match = _NATIONAL.match(text, start, end)
-    shown = match[0].rstrip(SEPARATORS)
+    shown = match[0].partition("  ")[0].rstrip(SEPARATORS)
     digits, end = shown.translate(WITHOUT_SEPARATORS), start + len(shown)
     if _GOES_ON.match(text, end) or (digits == shown and text.endswith('": ', 0, start)):
         return  # the second is a number of JSON

@@ -57,8 +57,7 @@ class HttpFailed(SourceFailed):
     """The server answered with a status that is no success."""
 
     def __init__(self, status: int, reason: str, *, retry_s: float | None = None):
-        super().__init__(reason, unreachable=True, retry_s=retry_s)
-        self.status = status
+        super().__init__(reason, unreachable=True, status=status, retry_s=retry_s)
 
 
 class Fetcher:

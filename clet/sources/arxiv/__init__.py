@@ -1,0 +1,1 @@
+"""Papers: OAI-PMH repositories and arXiv's Atom API."""

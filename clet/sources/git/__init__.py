@@ -1,0 +1,1 @@
+"""Git repositories, at a path or a URL."""
