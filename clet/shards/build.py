@@ -13,22 +13,23 @@ a token.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 
 from clet.batch import Batch
 from clet.exits import InputError
-from clet.record import format_time, parse_time
+from clet.kernels import njit
 from clet.shards.directory import ShardDirectory
-from clet.shards.format import ShardParams, ShardWriter, Table
+from clet.shards.format import ShardParams, ShardWriter
+from clet.shards.heads import Heads
 from clet.shards.manifest import LANE
 from clet.shards.mask import Spans, spans_of
 from clet.shards.pack import PackCounts, Packer
 
 DEFAULT_LANE = "main"
+FIELDS = ("id", "published", "fetched", "priority", "dedup")  # of heads, that matter here
 MAX_LANES = 64  # each holds buffers, and records from outside name them
 MAX_TABLE_BYTES = 64 << 20  # of heads in one shard: a million documents of ten tokens, say
 MAX_TABLES_BYTES = 256 << 20
@@ -65,19 +66,12 @@ def build_shards(batches: Iterable[Batch], directory: ShardDirectory, plan: Shar
     return builder.counts
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _OpenShard:
     """A shard of one lane while documents join it."""
 
     writer: ShardWriter
     packer: Packer
-    tokens: int = 0
-    heads: list[bytes] = field(default_factory=list)
-    head_bytes: int = 0
-    ids: list[bytes] = field(default_factory=list)
-    newest: str | None = None
-    fetched: str | None = None
-    rows: list[int] = field(default_factory=list)  # of the present batch, not yet packed
 
 
 class ShardBuilder:
@@ -87,9 +81,10 @@ class ShardBuilder:
         self._directory, self._plan, self._reject = directory, plan, reject
         self._fingerprint = plan.fingerprint
         self._dtype: np.dtype | None = None
-        self._shards: dict[str, _OpenShard] = {}
-        self._lanes: set[str] = set()
-        self._head_bytes = 0
+        self._lanes: dict[str, int] = {}  # numbers, in order of appearance
+        self._shards: dict[int, _OpenShard] = {}  # by number of the lane
+        self._tokens = np.zeros(MAX_LANES, np.int64)  # of the open shards
+        self._head_bytes = np.zeros(MAX_LANES, np.int64)
         self.counts = PackCounts()  # of what is sealed
 
     @property
@@ -104,56 +99,57 @@ class ShardBuilder:
                 self._reject(batch, row, NO_TOKENS)
             return
         self._check(batch)
-        extra = self._plan.eos_id is not None
-        sizes = batch.tok.lengths.tolist()
-        heads, ends = batch.head.values.tobytes(), batch.head.offsets.tolist()
-        for row, size in enumerate(sizes):
-            head = heads[ends[row] : ends[row + 1]]
-            fields = orjson.loads(head)
-            if (shard := self._accept(batch, row, fields, size, size + extra)) is None:
-                continue
-            if "shard" in fields:  # of an earlier life of this record
-                del fields["shard"]
-                head = orjson.dumps(fields)
-            head = b'%b,"shard":{"tokens":%d}}' % (head[:-1], size + extra)
-            shard.heads.append(head)
-            shard.ids.append(bytes.fromhex(fields["id"]))
-            shard.newest = _later(shard.newest, fields.get("published"))
-            shard.fetched = _later(shard.fetched, fields.get("fetched"))
-            shard.rows.append(row)
-            shard.tokens += size + extra
-            shard.head_bytes += len(head)
-            self._head_bytes += len(head)
-            if shard.tokens >= self._plan.shard_tokens or shard.head_bytes >= MAX_TABLE_BYTES:
-                self._pack(shard, batch)
-                self._seal(shard.writer.params.lane)
-            elif self._head_bytes >= MAX_TABLES_BYTES:
-                lane = max(self._shards, key=lambda name: (self._shards[name].head_bytes, name))
-                self._pack(self._shards[lane], batch)
-                self._seal(lane)
-        for shard in self._shards.values():
-            self._pack(shard, batch)
+        heads = Heads.of(batch.head, FIELDS)
+        lengths = batch.tok.lengths + (self._plan.eos_id is not None)
+        lanes, spans = self._assign(batch, heads)
+        limits = (self._plan.shard_tokens, MAX_TABLE_BYTES, MAX_TABLES_BYTES)
+        begin = 0
+        while begin < len(batch):
+            end, full = next_full(lanes, lengths, batch.head.lengths, begin, self._tokens, self._head_bytes, *limits)
+            rows = np.arange(begin, end)
+            for number in np.unique(lanes[begin:end]).tolist():
+                if number >= 0:
+                    self._pack(number, batch, heads, rows[lanes[begin:end] == number], lengths, spans)
+            if full >= 0:
+                self._seal(full)
+            begin = end
 
     def seal_all(self) -> None:
         """Seal what is open."""
-        for lane in list(self._shards):
-            self._seal(lane)
+        for number in sorted(self._shards):
+            self._seal(number)
 
-    def _accept(self, batch: Batch, row: int, fields: dict[str, Any], size: int, length: int) -> _OpenShard | None:
-        """The shard that a record joins, or None where it is rejected. Its masked spans are noted there."""
-        lane = _lane(fields)
-        if not size:
-            self._reject(batch, row, EMPTY)
-        elif lane is None or (lane not in self._lanes and len(self._lanes) >= MAX_LANES):
-            self._reject(batch, row, BAD_LANE)
-        elif (spans := _spans(fields, size)) is None:
-            self._reject(batch, row, BAD_SPANS)
+    def _assign(self, batch: Batch, heads: Heads) -> tuple[np.ndarray, dict[int, Spans]]:
+        """The number of each record's lane `[n]`, -1 where it was rejected, and the masked spans of those with any."""
+        sizes = batch.tok.lengths
+        spans: dict[int, Spans] = {}
+        why = dict.fromkeys(np.flatnonzero(sizes == 0).tolist(), EMPTY)
+        asked = heads.inside("priority", ("lane",))
+        names = {row: _lane(asked.value(row, "lane")) for row in np.flatnonzero(asked.has("lane")).tolist()}
+        masked = heads.inside("dedup", ("spans",))
+        for row in np.flatnonzero(masked.has("spans") & (sizes > 0)).tolist():
+            try:
+                if found := spans_of(masked.value(row, "spans"), int(sizes[row])):
+                    spans[row] = found
+            except ValueError:
+                why[row] = BAD_SPANS
+        if names:
+            lanes = np.asarray([self._number(names.get(row, DEFAULT_LANE), row in why) for row in range(len(batch))])
+            why |= {row: BAD_LANE for row in np.flatnonzero(lanes < 0).tolist() if row not in why}
         else:
-            shard = self._shards.get(lane) or self._open(lane)
-            if spans:
-                shard.writer.mask(len(shard.heads), spans)
-            return shard
-        return None
+            number = self._number(DEFAULT_LANE, len(why) == len(batch))
+            lanes = np.full(len(batch), number)
+            why = (dict.fromkeys(range(len(batch)), BAD_LANE) if number < 0 else {}) | why
+        for row in sorted(why):
+            lanes[row] = -1
+            self._reject(batch, row, why[row])
+        return lanes, spans
+
+    def _number(self, lane: str | None, unused: bool) -> int:
+        """The number of a lane, a new one if it may be; -1 where it may not."""
+        if lane is None or unused or (lane not in self._lanes and len(self._lanes) >= MAX_LANES):
+            return -1
+        return self._lanes.setdefault(lane, len(self._lanes))
 
     def _check(self, batch: Batch) -> None:
         if self._dtype is None:
@@ -179,55 +175,62 @@ class ShardBuilder:
                 "its tokens are not this tokenizer's"
             )
 
-    def _open(self, lane: str) -> _OpenShard:
-        plan = self._plan
+    def _pack(
+        self,
+        number: int,
+        batch: Batch,
+        heads: Heads,
+        rows: np.ndarray,
+        lengths: np.ndarray,
+        spans: dict[int, Spans],
+    ) -> None:
+        """Put records of a batch into the open shard of their lane; nothing of the batch is kept."""
+        shard = self._shards.get(number) or self._open(number)
+        table, starts = shard.writer.table, batch.tok.offsets[rows]
+        for row in rows.tolist() if spans else []:
+            if row in spans:
+                shard.writer.mask(table.num_documents + int(np.searchsorted(rows, row)), spans[row])
+        table.add(batch.head.take(rows), lengths[rows], heads.ids[rows])
+        table.newest = heads.latest(rows, "published", table.newest)
+        table.fetched = heads.latest(rows, "fetched", table.fetched)
+        shard.packer.add(batch.tok.values, starts, batch.tok.offsets[rows + 1] - starts)
+
+    def _open(self, number: int) -> _OpenShard:
+        plan, lane = self._plan, next(name for name, known in self._lanes.items() if known == number)
         params = ShardParams(
             plan.seq_len, self._dtype, self._fingerprint, lane, plan.eos_id, plan.vocab_size, plan.level
         )
         writer = self._directory.new_shard(params)
-        shard = self._shards[lane] = _OpenShard(writer, Packer(writer.room, writer.flush, plan.eos_id))
-        self._lanes.add(lane)
+        shard = self._shards[number] = _OpenShard(writer, Packer(writer.room, writer.flush, plan.eos_id))
         return shard
 
-    def _pack(self, shard: _OpenShard, batch: Batch) -> None:
-        """Pack the rows of the batch that were accepted: the batch is gone after it."""
-        if shard.rows:
-            rows = np.asarray(shard.rows, np.int64)
-            starts = batch.tok.offsets[rows]
-            shard.packer.add(batch.tok.values, starts, batch.tok.offsets[rows + 1] - starts)
-            shard.rows.clear()
-
-    def _seal(self, lane: str) -> None:
-        shard = self._shards.pop(lane)
-        self._head_bytes -= shard.head_bytes
+    def _seal(self, number: int) -> None:
+        shard = self._shards.pop(number)
+        self._tokens[number] = self._head_bytes[number] = 0
         shard.packer.drain()
-        counts = shard.packer.counts
-        self._directory.seal(shard.writer, Table(shard.heads, shard.ids, shard.newest, shard.fetched))
-        self.counts += counts
+        self.counts += shard.packer.counts
+        self._directory.seal(shard.writer)
 
 
-def _lane(fields: dict[str, Any]) -> str | None:
-    """The lane a record asks for; None where it cannot be a folder's name."""
-    priority = fields.get("priority")
-    lane = priority.get("lane") if isinstance(priority, dict) else None
+@njit
+def next_full(lanes, lengths, head_lengths, begin, tokens, head_bytes, most_tokens, most_bytes, most_bytes_in_all):
+    """(row behind the first at which a shard is full, its lane's number), or (all rows, -1); counts up to there."""
+    in_all = head_bytes.sum()
+    for row in range(begin, len(lanes)):
+        lane = lanes[row]
+        if lane >= 0:
+            tokens[lane] += lengths[row]
+            head_bytes[lane] += head_lengths[row]
+            in_all += head_lengths[row]
+            if tokens[lane] >= most_tokens or head_bytes[lane] >= most_bytes:
+                return row + 1, lane
+            if in_all >= most_bytes_in_all:
+                return row + 1, np.argmax(head_bytes)
+    return len(lanes), -1
+
+
+def _lane(lane: Any) -> str | None:
+    """The lane that a record asks for; None where it cannot be a folder's name."""
     if lane is None:
         return DEFAULT_LANE
     return lane if isinstance(lane, str) and LANE.match(lane) else None
-
-
-def _spans(fields: dict[str, Any], size: int) -> Spans | None:
-    try:
-        return spans_of(fields, size)
-    except ValueError:
-        return None
-
-
-def _later(newest: str | None, text: str | None) -> str | None:
-    """The later of two times, in the one form whose texts sort as times do; what is no time does not count."""
-    if not text or (newest is not None and len(text) == 20 and text[10] + text[-1] == "TZ" and text <= newest):
-        return newest  # most are in that form already, and parsing takes longer than all else
-    try:
-        moment = format_time(parse_time(text))
-    except ValueError:
-        return newest
-    return moment if newest is None or moment > newest else newest

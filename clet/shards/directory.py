@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from clet.exits import CletError, TryLater, UsageError, WriteError
-from clet.shards.format import ShardParams, ShardWriter, Table
+from clet.shards.format import ShardParams, ShardWriter
 from clet.shards.manifest import MANIFEST_NAME, ShardEntry, append_entries, entry_of, read_manifest, shard_path
 from clet.shards.reader import ShardReader
 from clet.state import fsync_directory
@@ -98,9 +98,9 @@ class ShardDirectory:
         self._open.append(writer)
         return writer
 
-    def seal(self, writer: ShardWriter, table: Table) -> None:
+    def seal(self, writer: ShardWriter) -> None:
         """Seal a shard and take it into the next commit, unless the directory has it already."""
-        name = writer.seal(table)
+        name = writer.seal()
         self._open.remove(writer)
         lane = writer.params.lane
         if (lane, name) in self._known:

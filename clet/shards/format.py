@@ -14,7 +14,7 @@ numbers are rebuilt. Pieces of one document stand in its order, and all in the s
 
 Nothing in the file depends on the clock or on the machine; its name is derived from its bytes. Windows enter the name
 by their frames' headers, which hold their xxh3: SHA-256 over all ids would cost as much as all else. Memory of the
-writer: one frame of windows, and with `jobs` as many again as are being compressed.
+writer: one frame of windows, those that are being compressed, and the table (see `table`).
 """
 
 from __future__ import annotations
@@ -31,20 +31,17 @@ from typing import Any
 
 import numpy as np
 
-from clet.batch import Batch, Ragged
 from clet.container import Kind, end_frame, frame_parts
 from clet.exits import WriteError
 from clet.shards.fit import SEGMENTS, WINDOWS
-from clet.shards.lineage import merkle_root
 from clet.shards.mask import MaskWriter, Spans
 from clet.shards.pack import new_room
+from clet.shards.table import TableWriter
 
 FORMAT = 2
 COUNTS = ("windows", "tokens", "documents", "masked", "vocab_size", "footer", "bytes")  # of the header's `counts`
 FRAME_TOKENS = 1 << 17  # a frame is checked as a whole when its first window is read: 10 us for 256 KB
 ZSTD_FRAME_TOKENS = 1 << 15  # ... and decompressed, for one window of a shuffled read
-TABLE_RECORDS = 4096
-TABLE_BYTES = 8 << 20
 MIN_SEQ_LEN, MAX_SEQ_LEN = 8, 1 << 20
 DTYPES = {"u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
 
@@ -69,18 +66,8 @@ class ShardParams:
     level: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The documents of a shard: their heads, their 16-byte ids, and the newest times among them (RFC 3339)."""
-
-    heads: Sequence[bytes]
-    ids: Sequence[bytes]
-    newest: str | None = None
-    fetched: str | None = None
-
-
 class ShardWriter:
-    """Writes one shard file: fill `room` and `flush`, again and again, then `seal` and `sync`.
+    """Writes one shard file: add to `table`, fill `room` and `flush`, again and again, then `seal` and `sync`.
 
     `compressors` compress frames side by side, which changes no byte. Raises WriteError; `abort` leaves no file.
     """
@@ -90,12 +77,13 @@ class ShardWriter:
         self.room = new_room(windows_per_frame(params.seq_len, params.level is not None), params.seq_len, params.dtype)
         self._compressors = compressors if params.level is not None else None
         self._ahead = ahead
+        self.table = TableWriter()
         self._mask = MaskWriter()
         self._digest = hashlib.sha256()
         self._counts = dict.fromkeys(COUNTS, 0)
         self._num_frames = 0
-        self._seek: dict[Kind, list[tuple[int, int, int]]] = {Kind.WINDOWS: [], Kind.DOCUMENTS: []}
-        self._pending: deque[tuple[Kind, int, int, Future[list[bytes | memoryview]]]] = deque()
+        self._seek: list[tuple[int, int, int]] = []  # offset, first window, windows of each frame
+        self._pending: deque[tuple[int, int, Future[list[bytes | memoryview]]]] = deque()
         self._fd = -1
         header = self._header()
         self._at = sum(map(len, header))
@@ -131,23 +119,26 @@ class ShardWriter:
         counts["tokens"] += int(room.lengths[:segments].sum())
         counts["masked"] += int(masked[:, 1].sum()) - int(masked[:, 0].sum())
         counts["vocab_size"] = max(counts["vocab_size"], int(room.ids[:size].max()) + 1)
-        self._add_frame(Kind.WINDOWS, first, size, {"first": first}, arrays, self.params.level)
+        self._add_frame(size, {"first": first}, arrays)
         room.fill[WINDOWS] = room.fill[SEGMENTS] = 0
 
-    def seal(self, table: Table) -> str:
+    def seal(self) -> str:
         """Write the document table and the footer and fill in the header; the shard's name, 32 hex digits."""
         self.flush()
-        self._write_table(table.heads)
         self._settle(0)
-        counts = self._counts
-        counts |= {"documents": len(table.heads), "footer": self._at}
+        table, counts, seek = self.table, self._counts, []
+        for size, frame in table.frames():
+            seek.append((self._at, counts["documents"], size))
+            counts["documents"] += size
+            self._write([frame])
+        counts["footer"] = self._at
         counts["vocab_size"] = self.params.vocab_size or counts["vocab_size"]
-        info = {"root": merkle_root(table.ids).hex(), "newest": table.newest, "fetched": table.fetched}
-        seek = {
-            "windows": np.asarray(self._seek[Kind.WINDOWS], np.int64).reshape(-1, 3),
-            "documents": np.asarray(self._seek[Kind.DOCUMENTS], np.int64).reshape(-1, 3),
+        info = {"root": table.root().hex(), "newest": table.newest, "fetched": table.fetched}
+        tables = {
+            "windows": np.asarray(self._seek, np.int64).reshape(-1, 3),
+            "documents": np.asarray(seek, np.int64).reshape(-1, 3),
         }
-        self._write(frame_parts(Kind.SHARD_FOOTER, info | {name: counts[name] for name in COUNTS[:4]}, seek))
+        self._write(frame_parts(Kind.SHARD_FOOTER, info | {name: counts[name] for name in COUNTS[:4]}, tables))
         self._write([end_frame(self._num_frames + 1)])  # with the header
         counts["bytes"] = self._at
         header = b"".join(self._header())
@@ -170,7 +161,7 @@ class ShardWriter:
 
     def abort(self) -> None:
         """Forget the file; never fails."""
-        for _, _, _, job in self._pending:
+        for _, _, job in self._pending:
             job.cancel()
         self._close()
         with contextlib.suppress(OSError):
@@ -195,41 +186,23 @@ class ShardWriter:
         counts = np.asarray([self._counts[name] for name in COUNTS], np.uint64)
         return frame_parts(Kind.SHARD_HEADER, info, {"counts": counts})
 
-    def _write_table(self, heads: Sequence[bytes]) -> None:
-        column = Ragged.from_bytes(heads)
-        ends, start = column.offsets, 0
-        while start < len(heads):
-            fit = int(np.searchsorted(ends, ends[start] + TABLE_BYTES, side="right")) - 1
-            stop = min(max(fit, start + 1), start + TABLE_RECORDS, len(heads))
-            part = column.take(np.arange(start, stop))
-            none = Ragged(np.zeros(0, np.uint8), np.zeros(len(part) + 1, np.int64))
-            self._settle(0)
-            self._seek[Kind.DOCUMENTS].append((self._at, start, len(part)))
-            self._write([Batch(part, none, np.zeros(len(part), np.uint8)).to_frame()])
-            start = stop
-
-    def _add_frame(
-        self,
-        kind: Kind,
-        first: int,
-        size: int,
-        info: Mapping[str, Any],
-        arrays: dict[str, np.ndarray],
-        level: int | None,
-    ) -> None:
+    def _add_frame(self, size: int, info: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Write a frame of `size` windows, or have it compressed, to be written after those before it."""
+        level = self.params.level
         if self._compressors is None:
-            self._seek[kind].append((self._at, first, size))
-            self._write(frame_parts(kind, info, arrays, level), hashed=1)
+            self._seek.append((self._at, info["first"], size))
+            self._write(frame_parts(Kind.WINDOWS, info, arrays, level), hashed=1)
             return
         own = {name: array.copy() for name, array in arrays.items()}  # the room is filled again meanwhile
-        self._pending.append((kind, first, size, self._compressors.submit(frame_parts, kind, info, own, level)))
+        job = self._compressors.submit(frame_parts, Kind.WINDOWS, info, own, level)
+        self._pending.append((info["first"], size, job))
         self._settle(self._ahead)
 
     def _settle(self, allowed: int) -> None:
         """Write compressed frames, in their order, until at most `allowed` are under way."""
         while len(self._pending) > allowed:
-            kind, first, size, job = self._pending.popleft()
-            self._seek[kind].append((self._at, first, size))
+            first, size, job = self._pending.popleft()
+            self._seek.append((self._at, first, size))
             self._write(job.result(), hashed=1)
 
     def _write(self, frame: Parts, hashed: int | None = None) -> None:

@@ -1,12 +1,14 @@
 """Single fields out of many heads, without parsing JSON.
 
 A head is one compact JSON object, checked when it entered (see `clet.batch`), and of its ten to fifteen fields the
-packer needs four or five. `find` walks over the bytes once and says where their values are; what is rare (a lane, spans)
-is then parsed, what is not (ids, times) is gathered by column. Time: about 1 ns a byte.
+packer needs four or five. `_find` walks over the bytes once and says where their values are; what is rare (a lane,
+spans) is then parsed, what is not (ids, times) is gathered by column. Time: 0.3 us a head of 390 bytes, a third of
+parsing it.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,26 +18,37 @@ from clet.batch import Ragged
 from clet.kernels import njit
 from clet.record import format_time, parse_time
 
-_QUOTE, _ESCAPE, _COMMA = ord('"'), ord("\\"), ord(",")
-_OPEN, _CLOSE = (ord("{"), ord("[")), (ord("}"), ord("]"))
+_U = np.uint64  # indices are unsigned: for signed ones numba would allow for counting from the end, at each byte
+_ONE, _TWO, _BLOCK = _U(1), _U(2), _U(16)
+_QUOTE, _ESCAPE, _COMMA, _OBJECT, _LIST, _OBJECT_END, _LIST_END = np.frombuffer(b'"\\,{[}]', np.uint8)
 TIME_CHARS = 20  # 2026-01-31T08:00:00Z
 _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 
 class Heads:
-    """The fields `names` of heads: `starts[i, k]` to `ends[i, k]` is the value of names[k] in head i, as JSON.
+    """The fields `names` of objects: `starts[i, k]` to `ends[i, k]` is the value of names[k] in object i, as JSON.
 
-    Both are 0 where it is missing.
+    Both are 0 where it is missing. The objects are `values[begins[i]:stops[i]]`, an empty one where both are equal.
     """
 
-    def __init__(self, column: Ragged, names: tuple[str, ...]):
-        self._values, self._names = column.values, names
+    def __init__(self, values: np.ndarray, begins: np.ndarray, stops: np.ndarray, names: tuple[str, ...]):
+        self._values, self._names = values.view(), names
+        self._values.flags.writeable = False  # one type for the kernel, wherever the bytes come from
         keys = [np.frombuffer(f'"{name}":'.encode(), np.uint8) for name in names]
         offsets = np.cumsum([0] + [len(key) for key in keys])
-        values = column.values.view()
-        values.flags.writeable = False
-        self.starts, self.ends = _find(values, column.offsets, np.concatenate(keys), offsets)
+        self.starts, self.ends = _find(self._values, begins, stops, np.concatenate(keys), offsets)
+
+    @staticmethod
+    def of(column: Ragged, names: tuple[str, ...]) -> Heads:
+        """Fields of a batch's heads."""
+        return Heads(column.values, column.offsets[:-1], column.offsets[1:], names)
+
+    def inside(self, name: str, names: tuple[str, ...]) -> Heads:
+        """Fields of the objects that are the values of a field; where that is no object they are missing."""
+        field = self._names.index(name)
+        starts, ends = self.starts[:, field], self.ends[:, field]
+        return Heads(self._values, starts, np.where(self._values[starts] == _OBJECT, ends, starts), names)
 
     def has(self, name: str) -> np.ndarray:
         """`[n]` bool: which heads have the field."""
@@ -47,6 +60,7 @@ class Heads:
         body = self._values[self.starts[row, field] : self.ends[row, field]].tobytes()
         return orjson.loads(body) if body else None
 
+    @cached_property
     def ids(self) -> np.ndarray:
         """`[n, 16]` uint8: the ids, 32 hex digits in quotes each."""
         first = self.starts[:, self._names.index("id")] + 1
@@ -64,7 +78,7 @@ class Heads:
         if best is not None and _moment(best) != best:  # in that form, and no time: look at all of them
             plain[:] = False
             best = None
-        others = (sizes > 2) & (sizes != TIME_CHARS + 2)
+        others = (self._values[starts] == _QUOTE) & (sizes > 2) & (sizes != TIME_CHARS + 2)
         rest = [(start, start + size) for start, size in zip(starts[others], sizes[others], strict=True)]
         rest += [(start - 1, start + TIME_CHARS + 1) for start in usual[~plain]]
         moments = [_moment(orjson.loads(self._values[start:end].tobytes())) for start, end in rest]
@@ -80,36 +94,46 @@ def _moment(text: Any) -> str | None:
 
 
 @njit
-def _find(values, offsets, keys, key_offsets):
+def _find(values, begins, stops, keys, key_offsets):
     """Starts and ends `[n, k]` of the values of keys (with quotes and colon) in compact JSON objects."""
-    size, fields = len(offsets) - 1, len(key_offsets) - 1
+    size, fields = len(begins), len(key_offsets) - 1
     starts = np.zeros((size, fields), np.int64)
     ends = np.zeros((size, fields), np.int64)
     for row in range(size):
-        at, end = offsets[row] + 1, offsets[row + 1] - 1  # inside the braces
+        at, end = _U(begins[row] + 1), _U(max(stops[row] - 1, 0))  # inside the braces
         while at < end:
-            start = _after_string(values, at) + 1
+            start = _after_string(values, at, end) + _ONE
             stop = _after_value(values, start, end)
             for field in range(fields):
-                first = key_offsets[field]
-                same = start - at == key_offsets[field + 1] - first
-                for i in range(start - at if same else 0):
-                    if values[at + i] != keys[first + i]:
+                first, length = key_offsets[field], key_offsets[field + 1] - key_offsets[field]
+                same = start - at == _U(length)
+                for i in range(length if same else 0):
+                    if values[at + _U(i)] != keys[first + i]:
                         same = False
                         break
                 if same:
-                    starts[row, field], ends[row, field] = start, stop
-            at = stop + 1
+                    starts[row, field], ends[row, field] = np.int64(start), np.int64(stop)
+            at = stop + _ONE
     return starts, ends
 
 
 @njit
-def _after_string(values, at):
-    """The byte behind a string that begins at `at`."""
-    at += 1
-    while values[at] != _QUOTE:
-        at += 2 if values[at] == _ESCAPE else 1
-    return at + 1
+def _after_string(values, at, end):
+    """The byte behind a string that begins at `at`, at most `end`."""
+    at += _ONE
+    while True:
+        while at + _BLOCK <= end:  # whole blocks without quote or escape are passed at once (a vector compare)
+            special = np.uint8(0)
+            for i in range(_BLOCK):
+                special |= np.uint8(values[at + _U(i)] == _QUOTE) | np.uint8(values[at + _U(i)] == _ESCAPE)
+            if special:
+                break
+            at += _BLOCK
+        while at < end and values[at] != _QUOTE and values[at] != _ESCAPE:
+            at += _ONE
+        if at >= end or values[at] == _QUOTE:
+            return min(at + _ONE, end)
+        at += _TWO
 
 
 @njit
@@ -119,13 +143,13 @@ def _after_value(values, at, end):
     while at < end:
         byte = values[at]
         if byte == _QUOTE:
-            at = _after_string(values, at)
+            at = _after_string(values, at, end)
             continue
         if byte == _COMMA and depth == 0:
             break
-        if byte in _OPEN:
+        if byte in (_OBJECT, _LIST):
             depth += 1
-        elif byte in _CLOSE:
+        elif byte in (_OBJECT_END, _LIST_END):
             depth -= 1
-        at += 1
+        at += _ONE
     return at

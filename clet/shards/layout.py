@@ -12,8 +12,9 @@ import numpy as np
 
 from clet.container import Frame, Kind, frame_at
 from clet.exits import InputError
-from clet.shards.format import COUNTS, DTYPES, FORMAT, MAX_SEQ_LEN, TABLE_RECORDS, windows_per_frame
+from clet.shards.format import COUNTS, DTYPES, FORMAT, MAX_SEQ_LEN, windows_per_frame
 from clet.shards.mapping import MappedFile
+from clet.shards.table import TABLE_RECORDS
 
 
 class ShardFile:

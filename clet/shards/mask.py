@@ -18,11 +18,9 @@ from clet.shards import fit
 Spans = list[tuple[int, int]]
 
 
-def spans_of(fields: dict[str, Any], size: int) -> Spans:
-    """The masked spans of a record with `size` tokens, ascending and apart. Raises ValueError where they are none."""
-    dedup = fields.get("dedup")
-    found = dedup.get("spans") if isinstance(dedup, dict) else None
-    if not found:
+def spans_of(found: Any, size: int) -> Spans:
+    """`dedup.spans` of a record with `size` tokens, ascending and apart. Raises ValueError where it is no such list."""
+    if found is None:
         return []
     if not isinstance(found, list):
         raise ValueError("no list")

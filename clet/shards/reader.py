@@ -25,7 +25,6 @@ import orjson
 from clet.batch import Batch
 from clet.container import Kind
 from clet.exits import InputError
-from clet.record import RecordError, check_record
 from clet.shards.layout import ShardFile
 from clet.shards.mask import is_placed
 from clet.shards.windows import Windows, joined, ranges, take_spans
@@ -200,20 +199,14 @@ class ShardReader(ShardFile):
             frame, _ = self._frame_at(offset, Kind.DOCUMENTS)
             batch = Batch.from_frame(frame, str(self.path))
             try:
-                if count != len(batch):
+                tokens = frame.arrays["tokens"]
+                if count != len(batch) or tokens.shape != (count,) or tokens.dtype != _U4:
                     raise ValueError("not the documents that the footer names")
-                part = [_check_head(orjson.loads(batch.head.bytes_at(row))) for row in range(len(batch))]
-            except ValueError as error:
+                heads = [orjson.loads(batch.head.bytes_at(row)) for row in range(count)]
+            except (KeyError, ValueError) as error:
                 raise InputError(f"{self.path}: malformed documents at byte {self._base + offset}: {error}") from None
+            part = [head | {"shard": {"tokens": size}} for head, size in zip(heads, tokens.tolist(), strict=True)]
             yield part
-
-
-def _check_head(head: Any) -> dict[str, Any]:
-    check_record(head)
-    shard = head.get("shard")
-    if not isinstance(shard, dict) or not isinstance(shard.get("tokens"), int):
-        raise RecordError("a document without its count of tokens")
-    return head
 
 
 def shards_in(path: str | Path, *, fingerprint: str | None = None) -> Iterator[ShardReader]:

@@ -65,10 +65,11 @@ def shard_tools():
 def small_shard(tmp_path, shard_tools):
     """A manifest entry of one shard of a few windows in three frames."""
     import clet.shards.format as form
+    import clet.shards.table as table
 
     patch = pytest.MonkeyPatch()
     patch.setattr(form, "FRAME_TOKENS", 64)
-    patch.setattr(form, "TABLE_RECORDS", 5)
+    patch.setattr(table, "TABLE_RECORDS", 5)
     _, (entry,) = shard_tools.write(tmp_path / "small", [shard_tools.batch(shard_tools.rows(9, longest=30))], eos_id=0)
     patch.undo()
     return entry

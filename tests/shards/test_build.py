@@ -170,7 +170,7 @@ def _die_in(path, batch, module_name, function):
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        ("clet.shards.format", "merkle_root"),  # windows are written, the shard is not sealed
+        ("clet.shards.table", "merkle_root"),  # windows are written, the shard is not sealed
         ("clet.shards.directory", "shard_path"),  # one shard is sealed
         ("clet.shards.directory", "fsync_directory"),  # files have their names, the manifest does not know them
         ("clet.shards.directory", "append_entries"),

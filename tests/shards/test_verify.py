@@ -1,12 +1,12 @@
 from dataclasses import replace
 
 import numpy as np
-import orjson
 import pytest
 
+from clet.batch import Batch
 from clet.container import Kind, frame_parts
 from clet.exits import InputError
-from clet.shards.format import ShardParams, ShardWriter, Table
+from clet.shards.format import ShardParams, ShardWriter
 from clet.shards.manifest import entry_of
 from clet.shards.reader import ShardReader
 from clet.shards.verify import verify_shard
@@ -23,9 +23,10 @@ def sealed(path, shard_tools, tokens, window_rows):
         segments += len(rows)
         room.ends[window] = segments
     room.fill[:2] = len(window_rows), segments
-    records = [shard_tools.batch([[1]], start=i).fields(0) | {"shard": {"tokens": n}} for i, n in enumerate(tokens)]
-    heads = [orjson.dumps(record) for record in records]
-    name = writer.seal(Table(heads, [bytes.fromhex(record["id"]) for record in records]))
+    records = [shard_tools.batch([[1]], start=i).fields(0) for i in range(len(tokens))]
+    ids = np.frombuffer(b"".join(bytes.fromhex(record["id"]) for record in records), np.uint8).reshape(-1, 16)
+    writer.table.add(Batch.from_records(records).head, np.asarray(tokens), ids)
+    name = writer.seal()
     writer.sync()
     return entry_of(ShardReader.open(path), name)
 
@@ -63,7 +64,7 @@ def test_tokens_are_counted_document_by_document(tmp_path, shard_tools):
 
 
 def test_a_root_of_other_documents_fails(tmp_path, shard_tools, monkeypatch):
-    monkeypatch.setattr("clet.shards.format.merkle_root", lambda ids: bytes(32))
+    monkeypatch.setattr("clet.shards.table.merkle_root", lambda ids: bytes(32))
     entry = sealed(tmp_path / "forged", shard_tools, [3], [[0]])
     with pytest.raises(InputError, match="Merkle root"):
         verify_shard(entry)

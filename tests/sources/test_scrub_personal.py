@@ -37,9 +37,6 @@ def test_only_the_find_is_replaced():
 @pytest.mark.parametrize(
     "text",
     [
-        "user@example.com",  # RFC 2606
-        "user@mail.example.org",
-        "x@y.test",
         "root@localhost",
         "git@github.com:owner/repository.git",
         "joe@uni-koeln.de:/home/joe",
@@ -73,9 +70,8 @@ def test_what_is_no_e_mail_address_stays(text):
         "\n+4930123456789\n",  # an added line
         "x+4930123456789",
         "+999 123 456 789",  # no such code
+        "+65536 0 0 0 0 29 0",
         "+1 012 555 2345",
-        "212-555-0123",  # fiction
-        "+1 212 555 0199",
         "112-555-2345",
         "212-155-2345",
         "212-555-2345-6",

@@ -1,9 +1,9 @@
 """Documents from a git repository: the text files of its HEAD, and later only what changed since.
 
 A path is read in place (`local.py`); a URL is fetched into the cache and read there (`remote.py`). Files that a
-program wrote, that were copied in, or that are no text are passed over (`selection.py`). Changed
-files name the record that they supersede, deleted ones are told as deletions, moved ones (same blob) not repeated.
-Secrets are masked always.
+program wrote, that were copied in, or that are no text are passed over (`selection.py`). Changed files name the
+record that they supersede, deleted ones are told as deletions, moved ones (same blob) are not repeated. Secrets are
+masked always.
 
 Cursor: `commit`, the one that was read to its end, and while another is being read, `reading`: that commit and how
 many of its changes were dealt with. git lists them in the same order every time, so a run that was cut short goes on
@@ -46,7 +46,7 @@ from clet.sources.text.decode import NotText, decode_text, one_line
 from clet.sources.text.extract import looks_like_html, page_text
 from clet.sources.text.language import detect_language
 
-MAX_PATHS = 5_000_000  # a few kilobytes of trees can name more paths than there are atoms
+MAX_PATHS = 5_000_000  # a few kilobytes of trees, shared cleverly, name more than can ever be listed
 _MASKED = frozenset({"secrets"})
 _LFS = b"version https://git-lfs.github.com/spec/"  # stands for a file that is elsewhere
 _PROSE = re.compile(r"\.(?:txt|md|markdown|mdx|rst|adoc|org|tex|html?)\Z|(?:^|/)[^./]+\Z", re.IGNORECASE)
@@ -72,7 +72,7 @@ def read(locator: str, context: Context) -> Iterator[Document]:
 
 
 def _path_of(locator: str) -> str:
-    """A file: URL is read in place, too: git would run programs of the repository's choice to copy it."""
+    """A file: URL is read in place, too: to copy it, git would serve it first, as its configuration says."""
     if not locator.startswith("file://"):
         return locator
     url = urllib.parse.urlsplit(locator)

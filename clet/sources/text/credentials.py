@@ -25,7 +25,7 @@ MIN_KEY_CHARS = 48  # of its base64: an Ed25519 key takes 64
 _BEGIN = "-----BEGIN "
 _BEGIN_LINE = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
 _END_LINE = re.compile(r"-----END (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----")
-_KEY_LINES = re.compile(r"(?:[\s\"'+,\\]{0,80}[A-Za-z0-9+/=]{30,})+")
+_KEY_LINES = re.compile(r"(?:[\s\"'+,\\]{1,80}[A-Za-z0-9+/=]{30,})+")
 _PUTTY = re.compile(r"Private-Lines: ([0-9]{1,3})[ \t]*\r?\n")
 _PUTTY_LINE = re.compile(r"[ \t]*[A-Za-z0-9+/=]{4,80}(?:\r?\n|\Z)")
 _NO_BASE64 = re.compile(r"\\[nr]|[^A-Za-z0-9+/=]")
@@ -48,7 +48,7 @@ _PASS = re.compile(r"pass(?:w|phrase)", re.IGNORECASE)
 _SHORT_PASS = re.compile(r"[A-Za-z0-9][_-]pass(?![A-Za-z0-9])", re.IGNORECASE)  # DB_PASS
 # Of other names that hold `token` or `key`: a page's, a lock's, what a key is of.
 _NO_SECRET_BEFORE = re.compile(
-    r"(?:public|next|lock|page|continuation|idempotency|forward|sync)[\w.-]{0,10}\Z", re.IGNORECASE
+    r"(?:public|next|lock|page|continuation|idempotency|forward|sync|request|update)[\w.-]{0,10}\Z", re.IGNORECASE
 )
 _NO_SECRET_AFTER = re.compile(
     r"[_.-]?(?:id|name|type|spec|alg|size|len|file|path|ur[il]|count|format|version|expir|ttl|class|kind|config|policy"

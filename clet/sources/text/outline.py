@@ -25,14 +25,15 @@ MAX_BOXES = 300_000  # beyond, boxes join the block they are in
 MAX_STEPS = 100_000_000  # of the parser, looking for what an end tag ends: about half a second
 _CHUNK = 1 << 16
 
-_BOX, _SIDE, _MAIN, _LINK, _BREAK, _MATH, _TEX, _DROP = range(8)
+_BOX, _PREFORMATTED, _SIDE, _MAIN, _LINK, _BREAK, _MATH, _TEX, _DROP = range(9)
 _KINDS: dict[str, int] = {
     **dict.fromkeys(("html", "body", "main", "article"), _MAIN),
     **dict.fromkeys(("aside", "footer", "menu", "nav", "noscript", "search"), _SIDE),
     **dict.fromkeys(("address", "blockquote", "caption", "center", "details", "div", "fieldset", "figcaption"), _BOX),
     **dict.fromkeys(("figure", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "legend"), _BOX),
-    **dict.fromkeys(("dd", "dir", "dl", "dt", "li", "ol", "ul", "p", "pre", "section", "summary", "listing"), _BOX),
-    **dict.fromkeys(("table", "tbody", "td", "tfoot", "th", "thead", "tr", "xmp", "plaintext"), _BOX),
+    **dict.fromkeys(("dd", "dir", "dl", "dt", "li", "ol", "ul", "p", "section", "summary"), _BOX),
+    **dict.fromkeys(("table", "tbody", "td", "tfoot", "th", "thead", "tr"), _BOX),
+    **dict.fromkeys(("listing", "plaintext", "pre", "xmp"), _PREFORMATTED),
     **dict.fromkeys(("applet", "audio", "button", "canvas", "datalist", "dialog", "embed", "frameset", "head"), _DROP),
     **dict.fromkeys(("iframe", "input", "map", "meter", "noembed", "noframes", "object", "optgroup", "option"), _DROP),
     **dict.fromkeys(("progress", "rp", "rt", "script", "select", "style", "svg", "template", "textarea"), _DROP),
@@ -42,10 +43,10 @@ _KINDS: dict[str, int] = {
     "math": _MATH,
     "annotation": _TEX,
 }
-_PREFORMATTED = frozenset(("listing", "plaintext", "pre", "xmp"))
 _LEAVES = frozenset(("address", "dl", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "ul"))
 _UNREAD = ("iframe", "script", "select", "style", "svg", "template", "textarea")
 _SIDES = ("aside", "button", "footer", "head", "nav", "noscript")
+_TELLING = frozenset(("aria-hidden", "hidden", "role", "style"))
 _LINE_BREAK = "\u2028"
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff\ue000-\uf8ff]")  # hyphenation points and the glyphs of icon fonts
 _TAG = re.compile(r"</?([a-zA-Z!?/][^\s>/]{0,40})[^>]*>?")
@@ -221,24 +222,24 @@ class _Reader(_Target):
                 return
             kind = kinds(tag, _LINK)
             if kind < _LINK:
-                verdict = FURNITURE if kind == _SIDE else PLAIN
-                if attributes:
-                    get = attributes.get
-                    if (name := get("class")) and (other := judged[name]) > verdict:
-                        verdict = other
-                    if (name := get("id")) and (other := judged[name]) > verdict:
-                        verdict = other
-                    if (name := get("role")) and (other := role_verdict(name)) > verdict:
-                        verdict = other
-                    if kind == _MAIN and (verdict == FURNITURE or tag != "article"):
+                verdict = PLAIN
+                for name, value in attributes.items():
+                    if name == "class" or name == "id":
+                        other = judged[value]
+                        if other > verdict:
+                            verdict = other
+                    elif name in _TELLING:
+                        other = _attribute_verdict(name, value)
+                        if other > verdict:
+                            verdict = other
+                if kind:
+                    if kind == _PREFORMATTED:
+                        preformatted += 1
+                    elif kind == _SIDE:
+                        verdict = max(verdict, FURNITURE)
+                    elif verdict < HIDDEN and (verdict == FURNITURE or tag != "article"):
                         verdict = PLAIN
-                    if (
-                        "hidden" in attributes
-                        or ((name := get("style")) and is_unseen(name))
-                        or get("aria-hidden") == "true"
-                    ):
-                        verdict = HIDDEN
-                if verdict >= limit or (verdict == FURNITURE and tag in _LEAVES):
+                if verdict >= FURNITURE and (verdict >= limit or tag in _LEAVES):
                     skipping = 1
                     kept = len(pieces)
                     return
@@ -251,8 +252,6 @@ class _Reader(_Target):
                     verdicts.append(verdict)
                     first.append(len(texts))
                     last.append(0)
-                    if tag in _PREFORMATTED:
-                        preformatted += 1
             elif kind == _LINK:
                 if attributes and (
                     ("class" in attributes and judged[attributes["class"]] >= HIDDEN)
@@ -287,7 +286,7 @@ class _Reader(_Target):
                     flush()
                 if tag != tags[box]:  # the box was one too many
                     return
-                if tag in _PREFORMATTED:
+                if kind == _PREFORMATTED:
                     preformatted -= 1
                 last[box] = len(texts)
                 box = parent[box]
@@ -307,6 +306,15 @@ class _Reader(_Target):
             return outline
 
         super().__init__(start, end, pieces.append, close)
+
+
+def _attribute_verdict(name: str, value: str) -> int:
+    """What an attribute other than class and id says."""
+    if name == "role":
+        return role_verdict(value)
+    if name == "style":
+        return HIDDEN if is_unseen(value) else PLAIN
+    return HIDDEN if name == "hidden" or value == "true" else PLAIN
 
 
 def _length(pieces: list[str]) -> int:

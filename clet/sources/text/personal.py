@@ -19,7 +19,7 @@ from clet.sources.text.registries import TOP_LEVEL
 
 _DOMAIN = re.compile(r"@((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8})([^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![\w@]|[.-]\w)")
 _LOCAL_REVERSED = re.compile(r"[\w.+%-]{1,65}")
-_RESERVED = re.compile(r"(?:\A|\.)example\.(?:com|net|org|edu)\Z|\.(?:example|test|invalid|localhost)\Z")  # RFC 2606
+_SPECIAL = frozenset(("example", "invalid", "localhost", "test"))  # top levels of RFC 2606: masked like any other
 _USERINFO = re.compile(r"//[^\s/@]{0,80}\Z")
 _PATH = re.compile(r":\S")  # user@host:path
 
@@ -65,14 +65,14 @@ def find_personal(text: str) -> Iterator[Find]:
 def _emails(text: str) -> Iterator[Find]:
     for match in _DOMAIN.finditer(text):
         at, end, top = match.start(), match.end(), match[2].lower()
-        if len(top) > 2 and top.isascii() and top not in TOP_LEVEL and not top.startswith("xn--"):
+        if len(top) > 2 and top.isascii() and top not in TOP_LEVEL and top not in _SPECIAL and not top.startswith("xn--"):
             continue
         local = _LOCAL_REVERSED.match(text[max(0, at - 65) : at][::-1])
         if local is None or len(local[0]) > 64 or local[0].startswith("."):
             continue
         name = local[0][::-1].lstrip(".+%-")
         start = at - len(name)
-        if not name or name.lower() == "git" or _RESERVED.search((match[1] + match[2]).lower()):
+        if not name or name.lower() == "git":
             continue
         if _PATH.match(text, end) or _USERINFO.search(text, max(0, start - 90), start):
             continue

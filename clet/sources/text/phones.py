@@ -2,7 +2,7 @@
 
 `+` and an assigned code, 9 to 15 digits; (NXX) NXX-XXXX and NXX-NXX-XXXX or with dots; any 7 to 15 digits behind
 `Tel.`, `Fax:`, `call` and the like. Times, dates and coordinates look much the same and are told apart by their form.
-Numbers set aside for fiction (555-01xx) and counted ones (12345678) are left.
+Counted numbers (12345678) are left.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _INTERNATIONAL = re.compile(r"\+[0-9]{1,15}(?:[ ().\-/\u00a0\u2010-\u2013]{1,3}[
 _LAST_GROUP = re.compile(r"[ ().\-/\u00a0\u2010-\u2013]+[0-9]+\Z")
 # +471551-1014640 is a place, +20200123-1 a version, +35236450.6 a number.
 _NO_PHONE = re.compile(r"\+[0-9]{4,}[-./][0-9]+\Z|\+(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
+_SINGLE = re.compile(r"(?<![0-9])[0-9](?![0-9])")  # many of them are a table
 _DECIMALS = re.compile(r"[.,][0-9]")
 _NANP_DIGITS = re.compile(r"1[2-9][0-9]{2}[2-9][0-9]{6}\Z")
 _NANP = re.compile(
@@ -54,7 +55,7 @@ def find_phones(text: str, start: int, end: int) -> Iterator[Find]:
 def _international(text: str, start: int, end: int) -> Iterator[Find]:
     match = _INTERNATIONAL.match(text, start, end)
     before = text[start - 1 : start]
-    if match is None or _NO_PHONE.match(match[0]):
+    if match is None or _NO_PHONE.match(match[0]) or len(_SINGLE.findall(match[0])) > 2:
         return
     shown = match[0]
     if shown[1:].isdigit() and (not before or before in "\n)]" or before.isalpha() or len(shown) > 14):
@@ -75,8 +76,8 @@ def _calling_code(digits: str) -> str | None:
 
 
 def _is_example(digits: str) -> bool:
-    """Whether a number belongs to nobody: 555-0100 to 555-0199 of any area, or digits counted up."""
-    return digits[-7:-2] == "55501" or "12345678" in digits
+    """Whether a number belongs to nobody: digits counted up."""
+    return "12345678" in digits
 
 
 def _labelled(text: str, start: int, end: int) -> Iterator[Find]:

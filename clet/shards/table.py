@@ -1,0 +1,80 @@
+"""The document table of a shard: one head a document and how many tokens it has there, in the order of packing.
+
+Heads are compressed as soon as there are enough for a frame, so that what waits for the end of a shard is small.
+Memory: one frame of heads, about 100 bytes a document compressed, and 16 for its id.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clet.batch import Ragged
+from clet.container import Kind, pack_frame
+from clet.shards.lineage import merkle_root
+
+TABLE_RECORDS = 4096
+TABLE_BYTES = 8 << 20
+
+
+class TableWriter:
+    """Takes documents in, gives the frames of the table. `newest` and `fetched` are times for the footer."""
+
+    def __init__(self) -> None:
+        self.num_documents = 0
+        self.newest: str | None = None
+        self.fetched: str | None = None
+        self._ids: list[np.ndarray] = []
+        self._heads: list[Ragged] = []
+        self._tokens: list[np.ndarray] = []
+        self._waiting = self._waiting_bytes = 0
+        self._frames: list[tuple[int, bytes]] = []  # documents, frame
+
+    def add(self, heads: Ragged, tokens: np.ndarray, ids: np.ndarray) -> None:
+        """Append documents: heads, `tokens` [n], `ids` [n, 16] uint8."""
+        self.num_documents += len(heads)
+        self._ids.append(ids)
+        self._heads.append(heads)
+        self._tokens.append(tokens)
+        self._waiting += len(heads)
+        self._waiting_bytes += len(heads.values)
+        if self._waiting > TABLE_RECORDS or self._waiting_bytes > TABLE_BYTES:
+            self._cut(last=False)
+
+    def frames(self) -> list[tuple[int, bytes]]:
+        """All frames, each with the number of its documents. Nothing can be added after it."""
+        self._cut(last=True)
+        return self._frames
+
+    def root(self) -> bytes:
+        """Merkle root over the ids, 32 bytes."""
+        flat = b"".join(part.tobytes() for part in self._ids)
+        return merkle_root([flat[at : at + 16] for at in range(0, len(flat), 16)])
+
+    def _cut(self, *, last: bool) -> None:
+        """Make frames of what waits; unless it is the last call, a frame that could take more documents waits on."""
+        if not self._waiting:
+            return
+        heads, tokens = Ragged.concat(self._heads), np.concatenate(self._tokens).astype(np.uint32)
+        start, size = 0, len(heads)
+        while start < size:
+            fit = int(np.searchsorted(heads.offsets, heads.offsets[start] + TABLE_BYTES, side="right")) - 1
+            stop = min(max(fit, start + 1), start + TABLE_RECORDS, size)
+            if stop == size and not last:
+                break
+            self._frames.append((stop - start, _frame(heads.take(np.arange(start, stop)), tokens[start:stop])))
+            start = stop
+        self._heads, self._tokens = [heads.take(np.arange(start, size))], [tokens[start:]]
+        self._waiting, self._waiting_bytes = size - start, len(self._heads[0].values)
+
+
+def _frame(heads: Ragged, tokens: np.ndarray) -> bytes:
+    """A batch without texts and ids (clet-batch(5)), and the documents' `tokens`."""
+    arrays = {
+        "head": heads.values,
+        "head_offsets": heads.offsets,
+        "text": np.zeros(0, np.uint8),
+        "text_offsets": np.zeros(len(heads) + 1, np.int64),
+        "has_text": np.zeros(len(heads), np.uint8),
+        "tokens": tokens,
+    }
+    return pack_frame(Kind.DOCUMENTS, {"records": len(heads)}, arrays)

@@ -1,0 +1,1 @@
+"""How text becomes token ids: the reference engine, an exact fast one, and what decides between them."""
