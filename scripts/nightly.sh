@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # One turn of the loop, as cron or clet-loop.timer runs it. Everything is kept below CLET_HOME:
 #
-#   sources   what to take in, one SOURCE of clet ingest a line, # for comments      (you write it)
+#   sources.toml   what to take in, how often, and what is known of it; see clet-sources(7)
+#   sources   the same as one SOURCE of clet ingest a line, # for comments   (you write one of the two, or both)
 #   model/    the model to start from: clet init                                     (you make it)
 #   held-out/ records to measure on, never to learn from; a turn that makes them     (optional)
 #             worse by more than CLET_MAX_LOSS_RISE (0.02 nats a token) is not promoted, and ends with 1
@@ -13,9 +14,10 @@
 set -euo pipefail
 cd "${CLET_HOME:?name the directory of this loop in CLET_HOME}"
 [ -f clet.toml ] && export CLET_CONFIG=${CLET_CONFIG:-$PWD/clet.toml}
-wanted=$(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' sources) || exit 78
-[ -n "$wanted" ] || { echo "nightly: no source in $PWD/sources; write one a line, as for clet ingest" >&2; exit 78; }
-mapfile -t sources <<< "$wanted"
+sources=()
+[ -f sources.toml ] && sources+=(--sources sources.toml)
+[ -f sources ] && mapfile -t -O "${#sources[@]}" sources < <(sed 's/#.*//; s/[[:space:]]*$//; /^$/d' sources)
+[ "${#sources[@]}" -gt 0 ] || { echo "nightly: name what to read in $PWD/sources.toml or $PWD/sources" >&2; exit 78; }
 mkdir -p state turns rejects
 exec 9> turns/lock
 flock -n 9 || { echo "nightly: another turn is running" >&2; exit 75; }

@@ -6,16 +6,19 @@ two engines may see differently is kept from it (`characters`): documents with c
 to the reference, and where a tokenizer normalises to NFC, the reference's normalizer does it.
 
 With one job the engine runs in the calling thread and holds the interpreter for one piece (about a millisecond); with
-more, byte-level tokenizers are encoded by that many threads of the engine with the interpreter released. Ids depend
-on neither. Memory: twice the vocabulary (30 to 100 MB), and a cache of the pieces of text seen, which the engine
-never empties: it is loaded anew when the process has grown by CACHE_BYTES.
+more, byte-level tokenizers are encoded by that many threads of the engine, the interpreter released. Ids depend on
+neither. Memory: the vocabulary twice (30 to 100 MB), and a cache of the pieces of text seen, which the engine never
+empties: it is loaded anew when the process has grown by CACHE_BYTES since.
 """
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,22 +28,37 @@ from clet.tokenizing.characters import ACTIVE, UNKNOWN, suspects
 from clet.tokenizing.reference import Reference
 from clet.tokenizing.shapes import Unsupported, fast_spec, plain_tokens
 
-# It begins with a character that it has nowhere else, so no text before it can make it be found too early. Text that
-# spells all of it is found by the count of what was cut, and given to the reference.
+# Its first character is nowhere else in it, so no text before it can make it be found too early. A text that spells
+# all of it is noticed by the number of cuts, and given to the reference.
 SEPARATOR = "\0CletNextText\1"
 PIECE_BYTES = 1 << 19  # given to the engine at once
-PARALLEL_BYTES = 1 << 20  # a piece where several are encoded at once: fewer bytes are one thread's work for it
-MAX_PARALLEL_BYTES = 2 << 20  # a longer piece would be cut by the engine; such documents are encoded in one
-CACHE_BYTES = 512 << 20  # growth of the process after which the engine is loaded anew
-CHECK_BYTES = 32 << 20  # of text between two looks; text made to fill the cache takes 17 times its size there
+PARALLEL_PIECE_BYTES = 1 << 20  # where several are encoded at once; the engine gives no thread less
+MAX_PARALLEL_BYTES = 2 << 20  # what is longer the engine would cut by itself; such a text is encoded alone
+CACHE_BYTES = 512 << 20
+CHECK_BYTES = 32 << 20  # of text between two looks at the process; text made for it takes 17 times its size there
 
 Row = bytes | memoryview
 
 
-class FastEngine:
-    """gigatoken for a `tokenizer.json`. Raises Unsupported where it cannot be exact or is not installed.
+class EngineFailed(Exception):
+    """The engine raised or panicked; it must not be used again."""
 
-    `vocab_size` is one more than the largest id, `dtype` that of the ids.
+
+@dataclass
+class _Piece:
+    """Texts encoded in one call: what the engine is given, and the ids of texts that it is not given."""
+
+    rows: list[Row]
+    elsewhere: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def joined(self) -> bytes:
+        return SEPARATOR.encode().join(self.rows)
+
+
+class FastEngine:
+    """gigatoken for the `tokenizer.json` that `spec` is; `vocab_size` is one more than its largest id.
+
+    Raises Unsupported where it cannot be exact or is not installed.
     """
 
     name = "gigatoken"
@@ -48,16 +66,17 @@ class FastEngine:
     def __init__(self, spec: dict[str, Any], reference: Reference, vocab_size: int, dtype: np.dtype):
         self._reference, self._dtype, self._separator_id = reference, dtype, vocab_size
         try:
-            self._body, self._needs_nfc = fast_spec(spec, separator=SEPARATOR, separator_id=vocab_size)
-            self._plain = plain_tokens(spec)
+            self._body, needs_nfc = fast_spec(spec, separator=SEPARATOR, separator_id=vocab_size)
+            plain = plain_tokens(spec)
+            self._by_bytes = not spec["model"].get("byte_fallback")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise Unsupported(f"a tokenizer.json of another form ({type(error).__name__}: {error})") from None
-        for token in self._plain:
+        for token in plain:
             if reference.id_of(token["content"]) != token["id"]:
                 raise Unsupported(f"an added token {token['content']!r} that has another id in the vocabulary")
-        self._by_bytes = not spec["model"].get("byte_fallback")
+        self._finds_tokens = bool(plain)
         # Nothing asks of which kind a character is where text is not split by a regular expression.
-        self._suspect = (UNKNOWN if self._by_bytes else 0) | (ACTIVE if self._needs_nfc else 0)
+        self._suspect = (UNKNOWN if self._by_bytes else 0) | (ACTIVE if needs_nfc else 0)
         self._lock = threading.Lock()
         self._load()
 
@@ -66,28 +85,131 @@ class FastEngine:
             import gigatoken
         except ImportError as error:
             raise Unsupported(f"gigatoken cannot be imported: {error}") from None
-        self._engine = None  # what it holds is free before it is loaded again
+        self._engine: Any = None  # what it holds is given back before it is loaded again
         try:
             self._engine = gigatoken.Tokenizer.from_json(self._body)
-        except Exception as error:
-            raise Unsupported(f"gigatoken refuses it: {error}") from None
-        self._text_bytes, self._resident = 0, _resident_bytes()
+        except BaseException as error:
+            raise Unsupported(f"gigatoken refuses it: {_expected(error)}") from None
+        self._source = gigatoken.BytesSource
+        self._text_bytes, self._resident = 0, resident_bytes()
 
     def encode(self, rows: Sequence[Row], *, trusted: bool, jobs: int = 1) -> Ragged:
-        """Ids of each text of UTF-8 bytes, without special tokens.
+        """Ids of each text, given as UTF-8 bytes, without special tokens.
 
-        Unless the rows are `trusted` to be UTF-8 this is checked: raises UnicodeDecodeError. What the engine itself
-        raises (RuntimeError) means that it is no longer to be used.
+        Unless the rows are `trusted` to be UTF-8, they are checked: raises UnicodeDecodeError. Raises EngineFailed.
         """
+        jobs = jobs if self._by_bytes else 1  # the other kind loses its cache with each call of several threads
+        parts: list[Ragged] = []
         with self._lock:
-            parts = list(self._encode_pieces([_Piece(self, rows[a:b], trusted) for a, b in _cuts(rows, jobs)], jobs))
-            self._text_bytes += sum(map(len, rows))
-            if self._text_bytes >= CHECK_BYTES:
-                self._bound_cache()
-        return Ragged.concat(parts) if parts else Ragged.from_rows([], self._dtype)
+            waiting: list[_Piece] = []
+            for group in _groups(rows, PIECE_BYTES if jobs == 1 else PARALLEL_PIECE_BYTES):
+                waiting.append(self._prepare(group, trusted))
+                if len(waiting) >= (1 if jobs == 1 else 4 * jobs):
+                    parts += self._encode(waiting, jobs)
+                    waiting = []
+            parts += self._encode(waiting, jobs)
+            self._bound_cache(sum(map(len, rows)))
+        return parts[0] if len(parts) == 1 else Ragged.concat(parts) if parts else Ragged.from_rows([], self._dtype)
 
-    def _encode_pieces(self, pieces: list[_Piece], jobs: int) -> Iterable[Ragged]:
-        while pieces:
-            ...
+    def _prepare(self, rows: list[Row], trusted: bool) -> _Piece:
+        """The texts, checked and, where the reference has to, normalised or encoded."""
+        piece = _Piece(rows)
+        if trusted and not self._suspect:
+            return piece
+        starts, bits = suspects(np.frombuffer(piece.joined(), np.uint8), self._suspect, trusted=trusted)
+        if not len(starts):
+            return piece
+        ends = np.cumsum([len(row) + len(SEPARATOR) for row in rows])
+        found = np.searchsorted(ends, starts, side="right")
+        unknown = set(found[bits & UNKNOWN > 0].tolist())
+        for row in set(found.tolist()):
+            text = str(rows[row], "utf-8")
+            normal = text if row in unknown else self._reference.normalise(text)
+            # Added tokens are looked for before the text is normalised.
+            if row in unknown or (normal != text and self._finds_tokens):
+                self._encode_elsewhere(piece, row, text)
+            else:
+                rows[row] = normal.encode()
+        return piece
 
-    def _bound_cache(self) -> None: ...
+    def _encode_elsewhere(self, piece: _Piece, row: int, text: str) -> None:
+        piece.elsewhere[row] = self._reference.encode([text], self._dtype).values
+        piece.rows[row] = b""
+
+    def _encode(self, pieces: list[_Piece], jobs: int) -> Iterator[Ragged]:
+        buffers = self._ids([piece.joined() for piece in pieces], jobs)
+        for piece, ids in zip(pieces, buffers, strict=True):
+            part = self._cut(ids, len(piece.rows))
+            if part is None:
+                for row, text in enumerate(piece.rows):
+                    if SEPARATOR.encode() in bytes(text):
+                        self._encode_elsewhere(piece, row, str(text, "utf-8"))
+                part = self._cut(self._ids([piece.joined()], 1)[0], len(piece.rows))
+                if part is None:
+                    raise EngineFailed("the texts that were joined do not come apart")
+            if piece.elsewhere:
+                rows = [piece.elsewhere.get(row, part[row]) for row in range(len(part))]
+                part = Ragged.from_rows(rows, self._dtype)
+            yield part
+
+    def _ids(self, texts: list[bytes], jobs: int) -> list[np.ndarray]:
+        try:
+            if jobs > 1 and len(texts) > 1 and max(map(len, texts)) <= MAX_PARALLEL_BYTES:
+                padded, lengths = self._engine.encode_batch_padded(self._source(texts), pad_id=0)
+                return [row[:length] for row, length in zip(padded, lengths, strict=True)]
+            return [self._engine.encode(text) for text in texts]
+        except BaseException as error:
+            raise EngineFailed(_expected(error)) from None
+
+    def _cut(self, ids: np.ndarray, rows: int) -> Ragged | None:
+        """The ids of `rows` texts, or None if there are not as many."""
+        at = np.flatnonzero(ids == self._separator_id)
+        if len(at) != rows - 1:
+            return None
+        offsets = np.zeros(rows + 1, np.int64)
+        offsets[1:-1] = at - np.arange(rows - 1)
+        offsets[-1] = len(ids) - len(at)
+        values = ids.astype(self._dtype)
+        return Ragged(np.delete(values, at) if len(at) else values, offsets)
+
+    def _bound_cache(self, text_bytes: int) -> None:
+        self._text_bytes += text_bytes
+        if self._text_bytes < CHECK_BYTES:
+            return
+        self._text_bytes = 0
+        if resident_bytes() - self._resident > CACHE_BYTES:
+            try:
+                self._load()
+            except Unsupported as error:
+                raise EngineFailed(f"it cannot be loaded again: {error}") from None
+
+
+def _expected(error: BaseException) -> str:
+    """What an engine in Rust raised, for a message; what does not come from it is raised again."""
+    panicked = type(error).__name__ == "PanicException"  # derives from BaseException, and has no name to import
+    if isinstance(error, MemoryError) or not (panicked or isinstance(error, Exception)):
+        raise error
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def _groups(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
+    """The rows in order, at least one and at least `size` bytes a group but for the last."""
+    group: list[Row] = []
+    length = 0
+    for row in rows:
+        group.append(row)
+        length += len(row)
+        if length >= size:
+            yield group
+            group, length = [], 0
+    if group:
+        yield group
+
+
+def resident_bytes() -> int:
+    """Memory of this process; where the kernel does not tell, the most that it ever had."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
