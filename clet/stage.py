@@ -149,14 +149,17 @@ class Stage:
             raise
         self._progress = Progress(self.counts)
 
-    def batches(self) -> Iterator[Batch]:
-        """The input, counted, up to the limit; bad lines are reported, kept in the rejects and passed over."""
+    def batches(self, idle: Callable[[], None] | None = None) -> Iterator[Batch]:
+        """The input, counted, up to the limit; bad lines are reported, kept in the rejects and passed over.
+
+        `idle` is called now and then while there is nothing to read.
+        """
         if stdin_is_idle_terminal(self.inputs):
             raise UsageError(f"no input: name a file, or pipe records in; see clet {log.command} --help")
         room = self._limit
         if room == 0:
             return
-        for batch in read_batches(self.inputs, self.bad_line):
+        for batch in read_batches(self.inputs, self.bad_line, idle):
             if room is not None:
                 batch = batch.take(range(min(room, len(batch))))
                 room -= len(batch)

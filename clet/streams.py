@@ -32,6 +32,7 @@ from clet.sinks import Sink
 BATCH_RECORDS = 1024
 BATCH_BYTES = 4 << 20
 JSONL_LEVEL = 3
+IDLE_S = 0.25
 
 OnBad = Callable[[str, str, bytes], None]  # (place "file:line", reason, the line)
 
@@ -44,13 +45,16 @@ def refuse_bad(place: str, reason: str, line: bytes) -> None:
 # ---- reading
 
 
-def read_batches(inputs: Sequence[str], on_bad: OnBad = refuse_bad) -> Iterator[Batch]:
+def read_batches(
+    inputs: Sequence[str], on_bad: OnBad = refuse_bad, idle: Callable[[], None] | None = None
+) -> Iterator[Batch]:
     """Batches of records of all inputs in order; no inputs, or `-`, is stdin.
 
-    Raises UsageError for a file that cannot be opened, InputError for truncation or damage.
+    `idle` is called every `IDLE_S` while an input has nothing to read. Raises UsageError for a file that cannot be
+    opened, InputError for truncation or damage.
     """
     for name in inputs or ["-"]:
-        with open_input(name) as stream:
+        with open_input(name, idle) as stream:
             yield from read_stream(codecs.Peekable(stream), "stdin" if name == "-" else name, on_bad)
 
 
@@ -64,11 +68,13 @@ def read_records(inputs: Sequence[str], on_bad: OnBad = refuse_bad) -> Iterator[
 class InputFile(io.FileIO):
     """A file opened for reading, or stdin (`-`): a read gives at least one byte unless at the end.
 
-    Raises UsageError for a file that cannot be opened, InputError for one that cannot be read.
+    While a read has to wait, `idle` is called every `IDLE_S`. Raises UsageError for a file that cannot be opened,
+    InputError for one that cannot be read.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, idle: Callable[[], None] | None = None):
         self._shown = "stdin" if name == "-" else name
+        self._idle = idle
         try:
             super().__init__(0 if name == "-" else name, closefd=name != "-")
         except OSError as error:
@@ -76,6 +82,8 @@ class InputFile(io.FileIO):
 
     def read(self, size: int = -1) -> bytes:
         """What one system call gives; a file that was made non-blocking by another process is waited for."""
+        while self._idle and not select.select([self], [], [], IDLE_S)[0]:
+            self._idle()
         try:
             while (body := super().read(size)) is None:
                 select.select([self], [], [])
@@ -85,11 +93,11 @@ class InputFile(io.FileIO):
 
 
 @contextlib.contextmanager
-def open_input(name: str) -> Iterator[BinaryIO]:
+def open_input(name: str, idle: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
     """An input by its name; `-` is stdin. Raises UsageError where it cannot be opened."""
     if name != "-" and os.path.isdir(name):
         raise UsageError(f"{name}: is a directory; name the files in it")
-    with InputFile(name) as stream:
+    with InputFile(name, idle) as stream:
         yield stream
 
 

@@ -22,6 +22,8 @@ DOCUMENT, INSIDE, HELD, HELD_TOKENS, ARRIVED = range(5)  # of the packer's state
 WINDOWS, SEGMENTS, PASSED = range(3)  # of a frame's fill
 DONE, FULL, DUE, NARROW = range(4)  # why `take` returns: all taken, frame full, packing due, no room for a piece
 
+_U = np.uint64  # unsigned indices: for signed ones numba would allow for counting from the end
+
 
 class Held(NamedTuple):
     """Pieces that wait: piece i, of document `rows[i]`, has `lengths[i]` of `ids`, in which they follow each other."""
@@ -95,9 +97,11 @@ def take(values, starts, lengths, first_row, end_id, limit, held, room, state):
 def _copy(values, start, real, count, end_id, out, at):
     """`count` ids from `start` on; where only `real` are left, `end_id` is the last."""
     body = min(count, real)
-    out[at : at + body] = values[start : start + body]
+    source, target = values[start : start + body], out[at : at + count]
+    for i in range(body):
+        target[_U(i)] = source[_U(i)]
     if body < count:
-        out[at + body] = end_id
+        target[body] = end_id
 
 
 @njit
@@ -253,7 +257,10 @@ def emit(chosen, begin, held, starts, room):
         for place in range(chosen.ends[window - 1] if window else 0, chosen.ends[window]):
             piece = chosen.members[place]
             length = held.lengths[piece]
-            room.ids[room.fill[WINDOWS], used : used + length] = held.ids[starts[piece] : starts[piece] + length]
+            source = held.ids[starts[piece] : starts[piece] + length]
+            target = room.ids[room.fill[WINDOWS], used : used + length]
+            for i in range(length):
+                target[_U(i)] = source[_U(i)]
             _close_segment(room, held.rows[piece], length)
             used += length
         _close_window(room, used)

@@ -90,6 +90,8 @@ def is_placed(masked: np.ndarray, num_windows: int, seq_len: int) -> bool:
     """Whether `[m, 2]` spans of a frame are ascending, apart, not empty, and each within one of its windows."""
     if masked.ndim != 2 or masked.shape[1] != 2 or masked.dtype != np.uint32:
         return False
+    if not len(masked):
+        return True
     starts, ends = masked.astype(np.int64).T
     apart = (starts < ends).all() and (ends[:-1] <= starts[1:]).all()
     return bool(apart and (starts // seq_len == (ends - 1) // seq_len).all() and (ends <= num_windows * seq_len).all())

@@ -1,6 +1,6 @@
 """The windows of one shard, in order, shuffled or one by one; everything read is checked before it is believed.
 
-The file is mapped. A frame's xxh3 and structure are checked when its first window is read (256 KB at a time); from
+The file is mapped. A frame's xxh3 and structure are checked when its first window is read (512 KB at a time); from
 then on its windows are gathered straight out of the mapping, however they are shuffled, and in order they are not
 copied at all. Compressed frames are decompressed instead, and the last of them kept (`CACHE_BYTES`).
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ from clet.container import Kind
 from clet.exits import InputError
 from clet.shards.layout import ShardFile
 from clet.shards.mask import is_placed
-from clet.shards.windows import Windows, joined, ranges, take_spans
+from clet.shards.windows import NO_SPANS, Segments, Windows, merged, ranges, take_spans
 
 CACHE_BYTES = 32 << 20
 TABLE_FIELDS = ("id", "source", "origin", "url", "title", "published", "fetched", "license", "raw")
 _U4 = np.dtype("<u4")
+_IDS, _ENDS, _LENGTHS, _ROWS = range(4)
+_NO_MASK = np.zeros((0, 2), _U4)
 
 
 class ShardReader(ShardFile):
@@ -42,7 +44,7 @@ class ShardReader(ShardFile):
         self._firsts = np.ascontiguousarray(self._seek_windows[:, 1])
         self._is_flat = not self._is_zstd and self._base % _U4.itemsize == 0
         # Where ids, ends, lengths and rows of each frame begin, in items from the file's start; 0: not checked yet.
-        self._places = np.zeros((4, len(self._seek_windows)), np.int64)
+        self._places = np.zeros((len(self._seek_windows), 4), np.int64)
         self._masked: dict[int, np.ndarray] = {}  # spans of the checked frames
         self._cache: OrderedDict[int, Windows] = OrderedDict()
         self._cached_bytes = 0
@@ -62,58 +64,82 @@ class ShardReader(ShardFile):
 
     def windows(self, indices: Sequence[int] | np.ndarray) -> Windows:
         """The windows `[n]` named, in that order. Raises IndexError out of range, InputError on damage."""
-        indices = np.asarray(indices, np.int64)
-        if len(indices) and not (indices.min() >= 0 and indices.max() < self.num_windows):
-            raise IndexError(f"{self.path}: windows 0 to {self.num_windows - 1} exist")
-        frames = np.searchsorted(self._firsts, indices, side="right") - 1
-        inside = indices - self._firsts[frames]
-        return self._gather(frames, inside) if self._is_flat else self._pick(frames, inside)
+        frames, inside = self._find(np.asarray(indices, np.int64))
+        if not self._is_flat:
+            return self._pick(frames, inside)
+        starts = self._starts(frames, inside)
+        view, width = self._file.view(), self.dtype.itemsize
+        shape = (len(view) // width - self.seq_len + 1 if len(starts) else 0, self.seq_len)
+        every = np.ndarray(shape, self.dtype, view, 0, (width, width))  # row i: the window that begins at item i
+        return Windows(every[starts], lambda: self._segments(frames, inside))
+
+    def read_into(self, out: np.ndarray, rows: np.ndarray, indices: np.ndarray) -> Callable[[], Segments]:
+        """Copy the ids of windows `[n]` into `out[rows]`; what gives their segments. Raises as `windows`.
+
+        Of uncompressed shards this is the fastest way.
+        """
+        from clet.shards.gather import copy_windows  # numba, which takes longer to load than many reads
+
+        if not self._is_flat:
+            found = self.windows(indices)
+            out[rows] = found.ids
+            return lambda: found.layout
+        frames, inside = self._find(indices)
+        starts, view = self._starts(frames, inside), self._file.view()
+        copy_windows(np.frombuffer(view, self.dtype, len(view) // self.dtype.itemsize), starts, rows, out)
+        return lambda: self._segments(frames, inside)
 
     def all_windows(self) -> Iterator[Windows]:
         """All windows in order, one frame at a time; those of an uncompressed shard are not copied."""
         for frame in range(len(self._seek_windows)):
             yield self._decode(frame)
 
-    def _gather(self, frames: np.ndarray, inside: np.ndarray) -> Windows:
-        """Windows of checked frames, straight out of the mapping."""
-        places = self._places[:, frames]
-        if not places[0].all():
-            for frame in np.unique(frames[places[0] == 0]).tolist():
+    def _find(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The frame of each window, and its number there. Raises IndexError out of range."""
+        if len(indices) and int(indices.view(np.uint64).max()) >= self.num_windows:  # negative ones are large then
+            raise IndexError(f"{self.path}: windows 0 to {self.num_windows - 1} exist")
+        frames = np.searchsorted(self._firsts, indices, side="right") - 1
+        return frames, indices - self._firsts[frames]
+
+    def _starts(self, frames: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        """Where windows begin in the file, in items; their frames are checked."""
+        places = self._places[frames, _IDS]
+        if not places.all():
+            for frame in np.unique(frames[places == 0]).tolist():
                 self._decode(frame)
-            places = self._places[:, frames]
-        view = self._file.view()
-        width, seq_len = self.dtype.itemsize, self.seq_len
-        shape = (max(0, len(view) // width - seq_len + 1), seq_len)
-        every = np.ndarray(shape, self.dtype, view, 0, (width, width))  # row i: the window that begins at item i
+            places = self._places[frames, _IDS]
+        return places + inside * self.seq_len
+
+    def _segments(self, frames: np.ndarray, inside: np.ndarray) -> Segments:
+        """The segments of windows of checked frames."""
+        view, places = self._file.view(), self._places[frames]
         numbers = np.frombuffer(view, _U4, len(view) // _U4.itemsize)
-        ends = numbers[places[1] + inside].astype(np.int64)
-        starts = np.where(inside > 0, numbers[places[1] + np.maximum(inside, 1) - 1], 0).astype(np.int64)
+        ends = numbers[places[:, _ENDS] + inside].astype(np.int64)
+        starts = np.where(inside > 0, numbers[places[:, _ENDS] + np.maximum(inside, 1) - 1], 0).astype(np.int64)
         counts = ends - starts
         picked, total = ranges(starts, counts)
-        lengths = numbers[picked + np.repeat(places[2], counts)].astype(np.int64)
-        rows = numbers[picked + np.repeat(places[3], counts)].astype(np.int64)
-        found = Windows(every[places[0] + inside * seq_len], total, lengths, rows)
-        if self.num_masked:
-            found.masked = self._masked_of(frames, inside)
-        return found
-
-    def _masked_of(self, frames: np.ndarray, inside: np.ndarray) -> np.ndarray:
-        parts = [np.zeros((0, 2), np.int64)]
+        lengths = numbers[picked + np.repeat(places[:, _LENGTHS], counts)].astype(np.int64)
+        rows = numbers[picked + np.repeat(places[:, _ROWS], counts)].astype(np.int64)
+        if not self.num_masked:
+            return Segments(total, lengths, rows)
+        spans = [NO_SPANS]
         for place, (frame, window) in enumerate(zip(frames.tolist(), inside.tolist(), strict=True)):
-            spans = take_spans(self._masked[frame], np.asarray([window]), self.seq_len)
-            parts.append(spans + place * self.seq_len)
-        return np.concatenate(parts)
+            there = take_spans(self._masked[frame], np.asarray([window]), self.seq_len)
+            spans.append(there + place * self.seq_len)
+        return Segments(total, lengths, rows, np.concatenate(spans))
 
     def _pick(self, frames: np.ndarray, inside: np.ndarray) -> Windows:
         """Windows of frames that have to be decoded, each once."""
-        order = np.argsort(frames, kind="stable")
-        parts = []
-        for frame in np.unique(frames).tolist():
-            parts.append(self._cached(frame).take(inside[order[frames[order] == frame]]))
-        if not parts:
-            none = np.zeros(0, np.int64)
-            return Windows(np.empty((0, self.seq_len), self.dtype), none, none, none)
-        return joined(parts).take(np.argsort(order, kind="stable"))
+        if not len(frames):
+            return Windows(np.empty((0, self.seq_len), self.dtype), Segments(*[np.zeros(0, np.int64)] * 3))
+        ids = np.empty((len(frames), self.seq_len), self.dtype)
+        places = [np.flatnonzero(frames == frame) for frame in np.unique(frames)]
+        layouts = []
+        for rows in places:
+            found = self._cached(int(frames[rows[0]]))
+            ids[rows] = found.ids[inside[rows]]
+            layouts.append(found.layout.take(inside[rows], self.seq_len))
+        return Windows(ids, merged(layouts, places, self.seq_len))
 
     def _cached(self, frame: int) -> Windows:
         with self._lock:
@@ -138,30 +164,27 @@ class ShardReader(ShardFile):
             ids, ends, lengths, rows = (arrays[n] for n in ("ids", "segment_ends", "segment_lengths", "segment_rows"))
             if got.info["first"] != first or ids.shape != (size, self.seq_len) or ids.dtype != self.dtype:
                 raise ValueError("not the windows that the footer names")
-            if not ends.dtype == lengths.dtype == rows.dtype == _U4:
+            if not ends.dtype == lengths.dtype == rows.dtype == _U4 or ends.shape != (size,):
                 raise ValueError("segments of another type")
-            found = Windows(ids, ends.astype(np.int64), lengths.astype(np.int64), rows.astype(np.int64))
-            self._check(found)
-            if (masked := arrays.get("masked")) is not None:
-                if not is_placed(masked, size, self.seq_len):
-                    raise ValueError("masked spans out of order or range")
-                found.masked = masked.astype(np.int64)
+            self._check(ids, ends, lengths, rows)
+            masked = arrays.get("masked", _NO_MASK)
+            if not is_placed(masked, size, self.seq_len):
+                raise ValueError("masked spans out of order or range")
             if self._is_flat:
-                self._masked[frame] = found.masked
+                self._masked[frame] = masked.astype(np.int64)
                 self._note(frame, (ids, ends, lengths, rows))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self.path}: malformed windows at byte {self._base + offset}: {error}") from None
-        return found
+        return Windows(ids, lambda: Segments(*(each.astype(np.int64) for each in (ends, lengths, rows, masked))))
 
-    def _check(self, found: Windows) -> None:
+    def _check(self, ids: np.ndarray, ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> None:
         """Raise ValueError unless the segments fit the windows, the document table and the vocabulary."""
-        ends, lengths, rows = found.ends, found.lengths, found.rows
-        if ends.shape != (len(found.ids),) or not len(ends) or ends[-1] != len(lengths) or lengths.shape != rows.shape:
+        if lengths.shape != (ends[-1],) or rows.shape != lengths.shape:
             raise ValueError("segments of unequal length")
-        starts = np.concatenate(([0], ends[:-1]))
-        if (ends <= starts).any() or lengths.min() < 1 or rows.max() >= self.num_documents:
+        if ends[0] < 1 or (ends[1:] <= ends[:-1]).any() or lengths.min() < 1 or rows.max() >= self.num_documents:
             raise ValueError("segments out of range")
-        if np.add.reduceat(lengths, starts).max() > self.seq_len or int(found.ids.max()) >= self.vocab_size:
+        used = np.cumsum(lengths, dtype=np.int64)[ends - 1]
+        if used[0] > self.seq_len or (np.diff(used) > self.seq_len).any() or int(ids.max()) >= self.vocab_size:
             raise ValueError("a window or an id is out of range")
 
     def _note(self, frame: int, arrays: Sequence[np.ndarray]) -> None:
@@ -171,10 +194,9 @@ class ShardReader(ShardFile):
         places = [array.__array_interface__["data"][0] - base for array in arrays]
         if not all(0 < place < len(view) for place in places):
             raise ValueError("compressed, in a shard that says it is not")
-        widths = [array.itemsize for array in arrays]
-        # The first is what tells other threads that all are there.
-        for row in (3, 2, 1, 0):
-            self._places[row, frame] = places[row] // widths[row]
+        # The place of the ids comes last: it tells other threads that all are there.
+        for field in (_ROWS, _LENGTHS, _ENDS, _IDS):
+            self._places[frame, field] = places[field] // arrays[field].itemsize
 
     # ---- documents
 

@@ -7,6 +7,7 @@ Mitchell et al., "Bandwidth-Optimal Random Shuffling for GPUs", 2022 (arXiv:2106
 
 Memory: 12 keys. Time: 0.1 us a place, so that a reader can begin anywhere in a trillion windows at once. `order`
 sorts instead, exactly uniform and 24 bytes a window: a run's steps are recorded in that order.
+"""
 
 from __future__ import annotations
 

@@ -32,8 +32,9 @@ def verify_shard(entry: ShardEntry) -> ShardReader:
     tokens = np.zeros(reader.num_documents, np.int64)
     masked = 0
     for windows in reader.all_windows():
-        np.add.at(tokens, windows.rows, windows.lengths)
-        masked += int((windows.masked[:, 1] - windows.masked[:, 0]).sum())
+        _, lengths, rows, spans = windows.layout
+        np.add.at(tokens, rows, lengths)
+        masked += int((spans[:, 1] - spans[:, 0]).sum())
     for what, found, told in (("tokens", int(tokens.sum()), reader.num_tokens), ("masked", masked, reader.num_masked)):
         if found != told:
             raise InputError(f"{path}: {found} {what} in its windows, its footer says {told}")

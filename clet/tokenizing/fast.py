@@ -49,10 +49,16 @@ class _Piece:
     """Texts encoded in one call: what the engine is given, and the ids of texts that it is not given."""
 
     rows: list[Row]
+    joined: bytes
     elsewhere: dict[int, np.ndarray] = field(default_factory=dict)
 
-    def joined(self) -> bytes:
-        return SEPARATOR.encode().join(self.rows)
+    @staticmethod
+    def of(rows: list[Row]) -> _Piece:
+        return _Piece(rows, SEPARATOR.encode().join(rows))
+
+    def join_again(self) -> None:
+        """After a change of the rows."""
+        self.joined = SEPARATOR.encode().join(self.rows)
 
 
 class FastEngine:
@@ -113,10 +119,10 @@ class FastEngine:
 
     def _prepare(self, rows: list[Row], trusted: bool) -> _Piece:
         """The texts, checked and, where the reference has to, normalised or encoded."""
-        piece = _Piece(rows)
+        piece = _Piece.of(rows)
         if trusted and not self._suspect:
             return piece
-        starts, bits = suspects(np.frombuffer(piece.joined(), np.uint8), self._suspect, trusted=trusted)
+        starts, bits = suspects(np.frombuffer(piece.joined, np.uint8), self._suspect, trusted=trusted)
         if not len(starts):
             return piece
         ends = np.cumsum([len(row) + len(SEPARATOR) for row in rows])
@@ -130,6 +136,7 @@ class FastEngine:
                 self._encode_elsewhere(piece, row, text)
             else:
                 rows[row] = normal.encode()
+        piece.join_again()
         return piece
 
     def _encode_elsewhere(self, piece: _Piece, row: int, text: str) -> None:
@@ -137,14 +144,15 @@ class FastEngine:
         piece.rows[row] = b""
 
     def _encode(self, pieces: list[_Piece], jobs: int) -> Iterator[Ragged]:
-        buffers = self._ids([piece.joined() for piece in pieces], jobs)
+        buffers = self._ids([piece.joined for piece in pieces], jobs)
         for piece, ids in zip(pieces, buffers, strict=True):
             part = self._cut(ids, len(piece.rows))
             if part is None:
                 for row, text in enumerate(piece.rows):
                     if SEPARATOR.encode() in bytes(text):
                         self._encode_elsewhere(piece, row, str(text, "utf-8"))
-                part = self._cut(self._ids([piece.joined()], 1)[0], len(piece.rows))
+                piece.join_again()
+                part = self._cut(self._ids([piece.joined], 1)[0], len(piece.rows))
                 if part is None:
                     raise EngineFailed("the texts that were joined do not come apart")
             if piece.elsewhere:

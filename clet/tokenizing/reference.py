@@ -6,8 +6,8 @@ only clet itself places special ids. Cost: about 1 M tokens/s a core, and 400 by
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,13 +33,17 @@ class Reference:
         self._engine.encode_special_tokens = True
 
     def encode(self, texts: Sequence[str], dtype: np.dtype) -> Ragged:
-        """Ids of each text, without special tokens."""
-        rows = [
-            np.asarray(encoding.ids, dtype)
-            for group in _groups(texts)
-            for encoding in self._engine.encode_batch_fast(group, add_special_tokens=False)
-        ]
+        """Ids of each text, without special tokens. Raises UnicodeEncodeError for a lone surrogate."""
+        rows = [np.asarray(encoding.ids, dtype) for group in _groups(texts) for encoding in self._encode(group)]
         return Ragged.from_rows(rows, dtype)
+
+    def _encode(self, group: list[str]) -> list[Any]:
+        try:
+            return self._engine.encode_batch_fast(group, add_special_tokens=False)
+        except TypeError:
+            for text in group:
+                text.encode()  # a lone surrogate, which the engine reports as a wrong type
+            raise
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Text of the ids, special tokens left out; bytes that are no UTF-8 become U+FFFD."""
@@ -52,11 +56,6 @@ class Reference:
     def id_of(self, token: str) -> int | None:
         """The id of a token by its name, special or not."""
         return self._engine.token_to_id(token)
-
-
-def set_threads(jobs: int) -> None:
-    """Threads of `encode`; counts only before the first call in a process."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if jobs > 1 else "false"
 
 
 def _groups(texts: Sequence[str]) -> Iterator[list[str]]:

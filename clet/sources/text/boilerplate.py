@@ -61,6 +61,7 @@ _VERDICTS = {
     for word in words.split()
 }
 _PAIR_VERDICTS = {tuple(pair.split("-")): verdict for verdict, pairs in _PAIRS.items() for pair in pairs.split()}
+_FIRSTS = frozenset(first for first, _ in _PAIR_VERDICTS)
 _TELLING = frozenset(_VERDICTS).union(*_PAIR_VERDICTS)
 # A token that begins like this names a state or a topic and no part (class="post category-comments has-sidebar"): it is
 # matched whole, and so found in none of the sets.
@@ -96,14 +97,18 @@ def is_phrase(line: str) -> bool:
     return len(line) <= MAX_PHRASE_CHARS and _PHRASE.match(line) is not None
 
 
-def is_unseen(style: str) -> bool:
-    """Whether a style attribute hides its element."""
-    return _UNSEEN_STYLE.search(style) is not None
+def attribute_verdict(name: str, value: str) -> int:
+    """What a role, style, hidden or aria-hidden attribute says."""
+    if name == "role":
+        return _ROLES.get(value, PLAIN)
+    if name == "style":
+        return HIDDEN if _UNSEEN_STYLE.search(value) else PLAIN
+    return HIDDEN if name == "hidden" or value == "true" else PLAIN
 
 
-def role_verdict(role: str) -> int:
-    """What an ARIA role says."""
-    return _ROLES.get(role, PLAIN)
+def may_hide(name: str) -> bool:
+    """Whether `name_verdict` may say HIDDEN: a look that is cheaper."""
+    return "hidden" in name or "invisible" in name or "sr-only" in name or "screen-reader" in name
 
 
 def name_verdict(name: str) -> int:
@@ -116,7 +121,12 @@ def name_verdict(name: str) -> int:
     if _TELLING.isdisjoint(_LETTERS.findall(name)):
         return PLAIN
     words = _WORD.findall(name)
-    verdict = max([_VERDICTS.get(word, PLAIN) for word in words])
-    if len(words) > 1:
-        verdict = max(verdict, *[_PAIR_VERDICTS.get(pair, PLAIN) for pair in zip(words, words[1:], strict=False)])
+    verdict = PLAIN
+    before = ""
+    for word in words:
+        if (found := _VERDICTS.get(word, PLAIN)) > verdict:
+            verdict = found
+        if before in _FIRSTS and (found := _PAIR_VERDICTS.get((before, word), PLAIN)) > verdict:
+            verdict = found
+        before = word
     return PLAIN if verdict == FURNITURE and not _STATES.isdisjoint(words) else verdict
