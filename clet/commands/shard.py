@@ -103,16 +103,16 @@ def main(
         ) as stage:
             builder = ShardBuilder(directory, plan, stage.reject)
             try:
-                _shard(builder, stage, interval if follow else None)
+                _shard(builder, stage, directory, interval if follow else None)
             finally:
                 _count(stage.counts, builder, directory)
             _report(stage.counts, builder, directory)
-        if not directory.committed and stage.status is ExitCode.OK:
+        if not directory.added and stage.status is ExitCode.OK:
             return ExitCode.NOTHING_TO_DO
     return stage.status
 
 
-def _shard(builder: ShardBuilder, stage: Stage, interval_s: float | None) -> None:
+def _shard(builder: ShardBuilder, stage: Stage, directory: ShardDirectory, interval_s: float | None) -> None:
     """Shard all that comes; with an interval, make it visible as it goes and end well when the end is asked for."""
     if interval_s is None:
         for batch in stage.batches():
@@ -123,7 +123,7 @@ def _shard(builder: ShardBuilder, stage: Stage, interval_s: float | None) -> Non
 
     from clet.shards.follow import Follower
 
-    follower = Follower(builder, stage.checkpoint, interval_s)
+    follower = Follower(builder, lambda: stage.checkpoint() if directory.has_pending else None, interval_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: follower.stop())
     follower.run(stage.batches)
@@ -133,7 +133,7 @@ def _count(counts: Counts, builder: ShardBuilder, directory: ShardDirectory) -> 
     packed = builder.counts
     counts.records_out, counts.tokens = packed.documents, packed.tokens
     counts.extra |= {
-        "shards": len(directory.committed) + len(directory.added),
+        "shards": len(directory.added),
         "windows": packed.windows,
         "padding": round(packed.padding, 4),
         "truncated": packed.truncated,
@@ -155,7 +155,7 @@ def _report(counts: Counts, builder: ShardBuilder, directory: ShardDirectory) ->
         )
     if directory.num_known:
         log.info(f"{directory.path}: holds {directory.num_known} of these shards already; they are not added again")
-    for entry in directory.committed + directory.added:
+    for entry in directory.added:
         log.detail(f"{entry.path}: {entry.num_windows} windows, {entry.num_documents} documents, root {entry.root}")
 
 

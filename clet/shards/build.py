@@ -22,9 +22,8 @@ from clet.batch import Batch
 from clet.exits import InputError
 from clet.kernels import njit
 from clet.shards.directory import ShardDirectory
-from clet.shards.format import ShardParams, ShardWriter
+from clet.shards.format import LANE, ShardParams, ShardWriter
 from clet.shards.heads import Heads
-from clet.shards.manifest import LANE
 from clet.shards.mask import Spans, spans_of
 from clet.shards.pack import PackCounts, Packer
 

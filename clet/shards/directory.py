@@ -36,12 +36,12 @@ class ShardDirectory:
     def __init__(self, path: Path, created: str | None, jobs: int):
         self.path, self._created = path, created
         self.entries: list[ShardEntry] = []  # of the manifest
-        self.added: list[ShardEntry] = []  # since the last commit, visible after the next
-        self.committed: list[ShardEntry] = []  # by this run
+        self.added: list[ShardEntry] = []  # of this run, visible after the next `commit`
+        self._pending: list[ShardEntry] = []  # those of them that are not committed
         self._known: set[tuple[str, str]] = set()  # (lane, name) of all
         self.num_known = 0  # shards of this run that the manifest had already
         self._open: list[ShardWriter] = []
-        self._sealed: list[ShardWriter] = []  # of `added`
+        self._sealed: list[ShardWriter] = []  # of `_pending`
         self._syncs: list[Future[None]] = []
         self._syncer = ThreadPoolExecutor(1, "sync")
         self._compressors = ThreadPoolExecutor(jobs, "compress") if jobs > 1 else None
@@ -71,8 +71,9 @@ class ShardDirectory:
             directory.entries = read_manifest(directory.path)
             directory._known = {(entry.lane, entry.name) for entry in directory.entries}
             with _write_errors(path):
-                for stale in directory.path.glob("*/shard-*.tmp-*"):
-                    stale.unlink()
+                for pattern in ("*/shard-*.tmp-*", f"{MANIFEST_NAME}.tmp-*"):
+                    for stale in directory.path.glob(pattern):
+                        stale.unlink()
         except BaseException:
             directory.close()
             raise
@@ -109,29 +110,38 @@ class ShardDirectory:
             return
         self._known.add((lane, name))
         self._sealed.append(writer)
-        entry = entry_of(ShardReader.open(writer.path), name, self._created)  # what is listed is what can be read
-        self.added.append(replace(entry, path=shard_path(self.path, lane, name)))
+        try:
+            entry = entry_of(ShardReader.open(writer.path), name, self._created)  # what is listed is what can be read
+        except UsageError as error:
+            raise WriteError(str(error)) from None
+        entry = replace(entry, path=shard_path(self.path, lane, name))
+        self.added.append(entry)
+        self._pending.append(entry)
         self._syncs.append(self._syncer.submit(writer.sync))
         if len(self._syncs) > MAX_UNSYNCED:
             self._syncs.pop(0).result()
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether there are sealed shards to commit."""
+        return bool(self._pending)
+
     def commit(self) -> None:
         """Make all sealed shards visible together. Raises WriteError, after which the manifest is the old one."""
-        if not self.added:
+        if not self._pending:
             return
         for sync in self._syncs:
             sync.result()
         self._syncs = []
         with _write_errors(self.path):
-            for writer, entry in zip(self._sealed, self.added, strict=True):
+            for writer, entry in zip(self._sealed, self._pending, strict=True):
                 os.replace(writer.path, entry.path)
-            for folder in {entry.path.parent for entry in self.added}:
+            for folder in {entry.path.parent for entry in self._pending}:
                 fsync_directory(folder)
             fsync_directory(self.path)
-        append_entries(self.path, self.added)
-        self.entries += self.added
-        self.committed += self.added
-        self._sealed, self.added = [], []
+        append_entries(self.path, self._pending)
+        self.entries += self._pending
+        self._sealed, self._pending = [], []
 
     def close(self) -> None:
         """Remove what was not committed and release the lock; never fails."""
@@ -139,9 +149,9 @@ class ShardDirectory:
             pool.shutdown(cancel_futures=True)
         for writer in self._open + self._sealed:
             writer.abort()
-        if self.added:
+        if self._pending:
             self._take_back()
-        self._open, self._sealed, self.added = [], [], []
+        self._open, self._sealed, self._pending = [], [], []
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -150,7 +160,7 @@ class ShardDirectory:
         """Remove shards that a failed commit has renamed. The manifest may be the new one all the same: it decides."""
         with contextlib.suppress(CletError, OSError):
             listed = {entry.path for entry in read_manifest(self.path)}
-            for entry in self.added:
+            for entry in self._pending:
                 if entry.path not in listed:
                     with contextlib.suppress(OSError):
                         entry.path.unlink()

@@ -18,7 +18,7 @@ from clet.shards.mask import segment_starts
 from clet.shards.reader import ShardReader
 from clet.shards.windows import ranges
 
-CHUNK_TOKENS = 1 << 22
+CHUNK_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

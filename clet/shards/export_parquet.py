@@ -4,7 +4,7 @@ Columns: id, source, origin, url, title, lang, published, fetched, license, lane
 uint32, with the end-of-document token), masked (list of booleans, null where every token is to be learned). The
 schema's metadata names the tokenizer's fingerprint. pyarrow is an extra: `pip install 'clet[parquet]'`.
 
-Memory: one row group of at most 4 M tokens. Time: that of zstd.
+Memory: one row group of at most 1 M tokens. Time: that of zstd.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ def export_parquet(shards: Iterable[ShardReader], path: Path) -> tuple[int, int]
     except ImportError:
         raise UsageError("--export parquet needs pyarrow; pip install 'clet[parquet]'") from None
     sink = Sink(str(path))
+    output = _Output(sink)
     writer = schema = None
     num_documents = num_tokens = 0
     try:
         for shard in shards:
             if schema is None:
                 schema = _schema(shard)
-                writer = pyarrow.parquet.ParquetWriter(_Output(sink), schema, compression="zstd")
+                writer = pyarrow.parquet.ParquetWriter(output, schema, compression="zstd")
             if not schema.equals(_schema(shard), check_metadata=True):
                 raise InputError(f"{shard.path}: other ids than in the shards before it; export them apart")
             for documents in documents_of(shard):
@@ -56,6 +57,7 @@ def export_parquet(shards: Iterable[ShardReader], path: Path) -> tuple[int, int]
     except pyarrow.ArrowException as error:
         raise WriteError(f"{path}: {str(error).splitlines()[0]}") from None
     finally:
+        output.end()
         sink.abort()
     return num_documents, num_tokens
 
@@ -72,9 +74,9 @@ def _schema(shard: ShardReader) -> pyarrow.Schema:
 def _table(documents: Documents, shard: ShardReader, schema: pyarrow.Schema) -> pyarrow.Table:
     import pyarrow
 
-    columns: list[Any] = [
-        pyarrow.array([head.get(name) for head in documents.heads], pyarrow.string()) for name in TEXTS
-    ]
+    columns: list[Any] = []
+    for name in TEXTS:
+        columns.append(pyarrow.array([head.get(name) for head in documents.heads], pyarrow.string()))
     columns.append(pyarrow.array([shard.lane] * len(documents.heads), pyarrow.string()))
     offsets = documents.ids.offsets.astype(np.int32)
     columns.append(pyarrow.ListArray.from_arrays(offsets, pyarrow.array(documents.ids.values)))
@@ -93,12 +95,18 @@ class _Output:
     closed = False
 
     def __init__(self, sink: Sink):
-        self._sink, self._at = sink, 0
+        self._sink: Sink | None = sink
+        self._at = 0
+
+    def end(self) -> None:
+        """From now on nothing is written: a writer that was given up writes its footer when it is collected."""
+        self._sink = None
 
     def write(self, data: Any) -> int:
         """Write all of `data`."""
         view = memoryview(data).cast("B")
-        self._sink.write(view)
+        if self._sink is not None:
+            self._sink.write(view)
         self._at += len(view)
         return len(view)
 

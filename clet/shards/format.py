@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -43,6 +44,7 @@ COUNTS = ("windows", "tokens", "documents", "masked", "vocab_size", "footer", "b
 FRAME_TOKENS = 1 << 18  # a frame is checked as a whole when its first window is read: 60 us for 512 KB
 ZSTD_FRAME_TOKENS = 1 << 15  # ... and decompressed, for one window of a shuffled read
 MIN_SEQ_LEN, MAX_SEQ_LEN = 8, 1 << 20
+LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # a folder's name, chosen by records from outside
 DTYPES = {"u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
 
 Parts = Sequence[bytes | memoryview]

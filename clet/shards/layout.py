@@ -12,7 +12,7 @@ import numpy as np
 
 from clet.container import Frame, Kind, frame_at
 from clet.exits import InputError
-from clet.shards.format import COUNTS, DTYPES, FORMAT, MAX_SEQ_LEN, windows_per_frame
+from clet.shards.format import COUNTS, DTYPES, FORMAT, LANE, MAX_SEQ_LEN, windows_per_frame
 from clet.shards.mapping import MappedFile
 from clet.shards.table import TABLE_RECORDS
 
@@ -69,8 +69,8 @@ class ShardFile:
             counts = dict(zip(COUNTS, map(int, frame.arrays["counts"]), strict=True))
             if not (isinstance(self.seq_len, int) and 0 < self.seq_len <= MAX_SEQ_LEN):
                 raise ValueError("seq_len is out of range")
-            if not (isinstance(self.fingerprint, str) and isinstance(self.lane, str)):
-                raise ValueError("fp or lane is no text")
+            if not (isinstance(self.fingerprint, str) and LANE.match(self.lane)):
+                raise ValueError("fp is no text, or lane no name of a folder")
             if counts["footer"] >= counts["bytes"]:
                 raise ValueError("its footer is outside the file")
         except (KeyError, TypeError, ValueError) as error:

@@ -18,12 +18,12 @@ import orjson
 import xxhash
 
 from clet.exits import InputError, UsageError
+from clet.shards.format import LANE
 from clet.shards.reader import ShardReader, shards_in
 from clet.state import write_atomically
 
 MANIFEST_NAME = "manifest.jsonl"
 MAX_MANIFEST_BYTES = 1 << 30
-LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # a folder's name, chosen by records from outside
 _NAME = re.compile(r"[0-9a-f]{32}\Z")
 _HEX32 = re.compile(r"[0-9a-f]{64}\Z")
 

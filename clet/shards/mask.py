@@ -69,6 +69,8 @@ class MaskWriter:
 
     def _intersect(self, row: int, length: int, at: int) -> Spans:
         """The spans of a document within its next `length` tokens, as positions from `at` on."""
+        if row not in self._spans:
+            return []  # its last span ended in an earlier segment
         first = self._passed[row]
         self._passed[row] = last = first + length
         cut = [(max(start, first), min(end, last)) for start, end in self._spans[row]]

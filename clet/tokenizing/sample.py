@@ -9,7 +9,7 @@ About 70,000 characters, most of them in runs, so that a check takes some 40 ms,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from itertools import product
 
 from clet.tokenizing.characters import UNKNOWN, table
 
@@ -35,10 +35,9 @@ _SPECIALS = (
     *("<|begin_of_text|>", "<|eot_id|>", "<|fim_prefix|>", "<tool_call>", "<think>", "<0x0A>", "<0xFF>", "\u2581"),
 )
 _RUNS = (" ", "\n", "\t", "\r\n", "\u00a0", "\u3000", *("a", "Z", "0", "-", ".", "'", "\u00e9", "\u4e00", "\u0301"))
-_BLANKS = (" ", "  ", "\t", "\n", "\r\n", " \n ", *("\u00a0", "\n\n", " \t", "\u3000"))
-_AFTER_BLANKS = ("a", "A", "1", ".", "'s", "\u4e00", "\u00e9", "\n", " ", "\r", "/")
+_BLANKS = (" ", "\t", "\n", "\r", "\u00a0")
 _WORDS = ("ab", "xyz", "The", "\u00e9t\u00e9", "\u4eba\u6c11", "1234567", "=-", "/\n", ". ")
-_LENGTHS = (*range(2, 19), 31, 32, 33, 63, 64, 65)
+_LENGTHS = (*range(9, 19), 31, 32, 33, 63, 64, 65)
 # Noncharacters, and characters younger than engines know: texts of their own, since such are not left to an engine.
 _STRANGE = ("\ufdd0", "\uffff a", "\U0010ffff", "\U0001fae8 \u1add", "\U00031350\u088f", "e\u0301\u1acf\u0327")
 _PROSE = (
@@ -71,33 +70,35 @@ _PROSE = (
 )
 
 
-def texts() -> list[str]:
-    """The sample but for `by_character`: some 100 texts, the same every time."""
-    return list(_texts())
-
-
-def _texts() -> Iterator[str]:
-    yield from ("", " ", "a", "\n", "\x00", "\u00e9", "\U0001f600", "\u0301", "\ufeff")
-    yield from (*_PROSE, *_STRANGE)
-    yield " ".join(_PROSE)
-    yield "\r\n".join(reversed(_PROSE))
+def rules() -> list[str]:
+    """Short texts that go through the rules by which text is split."""
+    made = [*_PROSE, " ".join(_PROSE), *_STRANGE]
     for mark in ("'", "\u2019", " '", "''", "'\u00e9"):
-        yield "".join(f"I{mark}{end} It{mark}{end}x 1{mark}{end} .{mark}{end}{mark}{end}\n" for end in _ENDINGS)
+        made.append("".join(f"I{mark}{end} It{mark}{end}x 1{mark}{end} .{mark}{end}{mark}{end}\n" for end in _ENDINGS))
+    runs = ["".join(blanks) for count in (1, 2, 3) for blanks in product(_BLANKS, repeat=count)]
+    made += runs[:30]  # as a whole text, too: what follows decides where a run is split
+    made += ["".join(run + after for run in runs) for after in ("a", "1", "!")]
+    made.append("".join(run * length + "x1!"[: 1 + length % 3] for length in range(2, 9) for run in _RUNS))
+    return made
+
+
+def texts() -> list[str]:
+    """Texts for the merges and the engine's own ways: tiny, long and very long ones, spellings of special tokens."""
+    made = ["", " ", "a", "\n", "\x00", "\u00e9", "\U0001f600", "\u0301", "\ufeff", "\r\n".join(reversed(_PROSE))]
     for special in _SPECIALS:
-        yield f"{special}{special} a{special}b {special} \n{special}\t {special[:-1]} {special[1:]}  {special} "
+        made.append(f"{special}{special} a{special}b {special} \n{special}\t {special[:-1]} {special[1:]}  {special} ")
     for run in _RUNS:
-        yield "".join(run * length + "x1!"[: 1 + length % 3] for length in _LENGTHS)
-        yield run * 300 + "end" + run * 257
-    for blank in _BLANKS:
-        yield "".join(blank + after for after in _AFTER_BLANKS)
-    yield from (word * 300 for word in _WORDS)
-    yield "".join(chr(97 + i * i * 7 % 26) for i in range(3000)) + "0" * 999
-    yield "=" * 20_000
+        made.append("".join(run * length + "x1!"[: 1 + length % 3] for length in _LENGTHS))
+        made.append(run * 300 + "end" + run * 257)
+    made += [word * 300 for word in _WORDS]
+    made += ["".join(chr(97 + i * i * 7 % 26) for i in range(3000)) + "0" * 999, "=" * 20_000]
+    return made
 
 
-def by_character() -> Iterator[str]:
-    """A text a script, in which each of some characters stands between letters, digits, spaces, signs and line ends."""
-    unknown = (table() & UNKNOWN).astype(bool)
+def by_character() -> list[str]:
+    """A text a script, in which some of its characters stand between letters, digits, spaces, signs and line ends."""
+    unknown, made = (table() & UNKNOWN).astype(bool), []
     for first in _SCRIPTS:
         points = [point for point in (first, first + 1, first + 5, first + 14) if not unknown[min(point, 0x10FFFF)]]
-        yield "".join(f"a{c}a 1{c}1 {c}{c} !{c}! A{c}\n{c} '{c}" for c in map(chr, points))
+        made.append("".join(f"a{c}a 1{c}1 {c}{c} !{c}! A{c}\n{c} '{c}" for c in map(chr, points)))
+    return made

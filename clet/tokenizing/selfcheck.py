@@ -1,9 +1,9 @@
 """Whether a fast engine reproduces the reference: id by id, text by text, on a fixed sample, at every load.
 
-Three kinds of text. The sample (`sample`), all of it in one call. Text made from the tokenizer's own vocabulary, so
-that its merges are gone through. And where text is split by a regular expression, characters of all scripts once more
-with a small vocabulary that shows every split: a real one shows few of them, since most neighbours never merge, and
-an engine that splits otherwise would be noticed only on the rare text where they do.
+Texts for the merges and the engine's own ways, some of them made from the tokenizer's vocabulary; and texts for the
+rules by which text is split, with characters of all scripts. These are encoded with a small vocabulary that shows
+every split: a real one shows few, since most neighbours never merge, and an engine that splits otherwise would be
+noticed only on the rare text where they do. (cl100k's regular expression passed with the vocabulary of GPT-2.)
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _WIDE = np.dtype(np.uint32)
 
 def check(fast: FastEngine, reference: Reference, spec: dict[str, Any], vocab_size: int) -> None:
     """Raise Unsupported, with the reason, where the fast engine differs from the reference or fails."""
-    by_character = list(sample.by_character())
+    rules = [*sample.rules(), *sample.by_character()]
     texts = [*sample.texts(), *_from_vocabulary(reference, vocab_size)]
     if spec["model"].get("byte_fallback"):
-        _compare(fast, reference, texts + by_character)
+        _compare(fast, reference, rules + texts)
         return
     _compare(fast, reference, texts)
     small = _splits_shown(spec)
     shown = Reference(orjson.dumps(small))
-    _compare(FastEngine(small, shown, len(small["model"]["vocab"]), _WIDE), shown, by_character)
+    _compare(FastEngine(small, shown, len(small["model"]["vocab"]), _WIDE), shown, rules)
 
 
 def _compare(fast: FastEngine, reference: Reference, texts: list[str]) -> None:

@@ -41,7 +41,7 @@ def write_shards(path, batches, reject=None, jobs=1, **plan):
     with ShardDirectory.open(path, jobs=jobs) as directory:
         counts = build_shards(batches, directory, plan, reject or _never)
         directory.commit()
-        return counts, directory.committed
+        return counts, directory.added
 
 
 def files(path):
@@ -53,7 +53,7 @@ def _never(batch, row, reason):
     raise AssertionError(reason)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shard_tools():
     """The functions above, for tests that cannot import a conftest."""
     return types.SimpleNamespace(

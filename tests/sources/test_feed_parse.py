@@ -245,7 +245,7 @@ def test_markup_becomes_text_with_its_blocks_tables_and_figures():
         "<figure><table><tr><td>1<td>2</table><figcaption>Cap</figcaption></figure>"
     )
     body = only(rss(f"<content:encoded><![CDATA[{full}]]></content:encoded>")).body
-    assert body.split() == ["First", "&amp;", "best.", "\u2022", "one", "\u2022", "two", "1", "2", "Cap"]
+    assert body.split() == ["First", "&amp;", "best.", "\u2022", "one", "\u2022", "two", "1", "|", "2", "Cap"]
     inline = "<description><p>Not <b>escaped</b> at all.</p><p>Two.</p></description>"
     assert only(rss(inline)).body.split("\n\n") == ["Not escaped at all.", "Two."]
 

@@ -1,4 +1,4 @@
-"""What the names of an element, and the first words of a line, say about it: part of the page's text, or of its furniture.
+"""What the names of an element, and the first words of a line, say about it: text of the page, or its furniture.
 
 Classes, ids and roles are split into words, which are looked up in fixed sets: the vocabulary that templates share
 (WordPress, Drupal, news sites), mostly English, as templates are; publishers' own names are left out. Lines are known
@@ -79,9 +79,9 @@ _SERVICES = (
 _PHRASE = re.compile(
     rf"""\W{{0,20}}(?:
       (?:(?:{_SERVICES.replace(" ", "[ ]")})\b\W*){{1,8}}\Z
-    | (?:anzeige|werbung|advertisement|advertising|publicit[e\u00e9]|publicidad|pubblicit[a\u00e0]|reklama|sponsored)\W*\Z
+    | (?:anzeige|werbung|advertisement|advertising|publicit[e\u00e9]|publicidad|pubblicit[a\u00e0]|reklama)\W*\Z
     | (?:read|see|lesen[ ]sie|lies|auch|lire|leer?|leia|leggi|czytaj|lees|les)[ ]
-      (?:more|also|auch|lesen|mehr|aussi|tambi[e\u00e9]n|anche|tamb[e\u00e9]m|tak\u017ce|r\u00f3wnie\u017c|ook|ogs\u00e5)\b
+      (?:more|also|auch|lesen|mehr|aussi|tambi[e\u00e9]n|anche|tamb[e\u00e9]m|tak\u017ce|r\u00f3wnie\u017c|ook)\b
     | share[ ](?:this|on)\b | follow[ ]us\b | sign[ ]up\b | subscribe\b | more[ ]on[ ]this\b | you[ ]may[ ]also[ ]like\b
     | related[ ](?:articles|posts|stories)\b | mehr[ ]zum[ ]thema\b | auch[ ]interessant\b
     | das[ ]k\u00f6nnte[ ](?:sie|dich)[ ]auch\b
@@ -93,7 +93,7 @@ _PHRASE = re.compile(
 
 
 def is_phrase(line: str) -> bool:
-    """Whether a short line is one of those that pages put between their text: share, advertisement, read also, credit."""
+    """Whether a short line is one of those that pages put between their text: share, advertisement, read also."""
     return len(line) <= MAX_PHRASE_CHARS and _PHRASE.match(line) is not None
 
 

@@ -24,8 +24,7 @@ _TERMS = frozenset(("dd", "dt"))
 _PLACES = _CELLS | _TERMS | {"li"}
 _PREFORMATTED = frozenset(("listing", "plaintext", "pre", "xmp"))
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff\ue000-\uf8ff]")  # hyphenation points and the glyphs of icon fonts
-_EMPTY_LINES = re.compile(r"\n\s*\n\s*\n")
-_LOOSE_END = re.compile(r"[ \t]+$", re.MULTILINE)
+_EMPTY_LINES = re.compile(r"\n{3,}")
 
 
 def write(outline: Outline, blocks: Sequence[int]) -> str:
@@ -34,29 +33,19 @@ def write(outline: Outline, blocks: Sequence[int]) -> str:
         text = "\n\n".join([outline.text[block] for block in blocks])
     else:
         text = "".join(_set(outline, blocks))
-    if _INVISIBLE.search(text):
-        text = _INVISIBLE.sub("", text)
-    text = canonical_text(text.replace("\u00a0", " "))
-    return _EMPTY_LINES.sub("\n\n", _LOOSE_END.sub("", text))
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text).replace("\u00a0", " ")
+    text = canonical_text(text)
+    return _EMPTY_LINES.sub("\n\n", text) if "\n\n\n" in text else text
 
 
 def _set(outline: Outline, blocks: Sequence[int]) -> list[str]:
     """Pieces of text, what joins them included."""
     tags, parents, owner = outline.tag, outline.parent, outline.owner
-    place = [0] * len(tags)  # the innermost item, term or cell around each box
-    level = [0] * len(tags)  # of the lists around an item
-    number: dict[int, int] = {}
-    counted: Counter[int] = Counter()
+    place = [0]  # the innermost item, term or cell around each box
     for box in range(1, len(tags)):
-        tag, around = tags[box], place[parents[box]]
-        if tag not in _PLACES:
-            place[box] = around
-            continue
-        place[box] = box
-        level[box] = min(level[around] + 1, MAX_LEVEL) if tags[around] == "li" else 0
-        if tag == "li" and tags[parents[box]] == "ol":
-            counted[parents[box]] += 1
-            number[box] = counted[parents[box]]
+        place.append(box if tags[box] in _PLACES else place[parents[box]])
+    level, number = _items(outline, place)
     rows = _rows(outline, place, blocks)
     pieces: list[str] = []
     before, kind_before, row_before = 0, "", 0
@@ -86,8 +75,25 @@ def _set(outline: Outline, blocks: Sequence[int]) -> list[str]:
     return pieces
 
 
+def _items(outline: Outline, place: Sequence[int]) -> tuple[dict[int, int], dict[int, int]]:
+    """Of each list item, how many others it lies in; of each in an ordered list, its number."""
+    level: dict[int, int] = {}
+    number: dict[int, int] = {}
+    counted: Counter[int] = Counter()
+    for box, tag in enumerate(outline.tag):
+        if tag == "li":
+            parent = outline.parent[box]
+            level[box] = min(level.get(place[parent], -1) + 1, MAX_LEVEL)
+            if outline.tag[parent] == "ol":
+                counted[parent] += 1
+                number[box] = counted[parent]
+    return level, number
+
+
 def _rows(outline: Outline, place: Sequence[int], blocks: Sequence[int]) -> set[int]:
     """Rows whose cells hold little enough to be a line."""
+    if _CELLS.isdisjoint(outline.tag):
+        return set()
     cells = Counter(box for block in blocks if outline.tag[box := place[outline.owner[block]]] in _CELLS)
     rows = {outline.parent[box] for box in cells}
     for block in blocks:

@@ -34,9 +34,8 @@ SHORT_CHARS = 120  # a paragraph of links that is longer stays
 
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 _WAY = frozenset(  # boxes that may hold the main part
-    ("html", "body", "main", "article", "section", "div", "header", "center", "form", "fieldset")
-    + ("table", "tbody", "tr", "td")
-)
+    ("article", "body", "center", "div", "fieldset", "form", "header", "html", "main", "section", "table", "tbody")
+) | {"td", "tr"}
 _TABLE = frozenset(("table", "tbody", "tr"))
 _LISTS = frozenset(("div", "dl", "header", "ol", "section", "table", "ul"))
 _BEFORE = frozenset(("blockquote", "dd", "dt", "h2", "h3", "h4", "li", "pre", "td", "th"))
@@ -115,7 +114,7 @@ def _beside(outline: Outline, prose: Sequence[int]) -> bytearray:
 def _main_part(outline: Outline, weight: Callable[[int], int]) -> int:
     """The innermost box, or the outermost article, that holds most of the prose."""
     tags, parents = outline.tag, outline.parent
-    most = MAIN_SHARE * weight(0)
+    most = max(1, MAIN_SHARE * weight(0))
     heaviest = {parents[box]: box for box in range(len(tags) - 1, 0, -1) if weight(box) >= most}
     part = 0
     while (child := heaviest.get(part)) is not None and tags[child] in _WAY and tags[part] != "article":
@@ -125,9 +124,7 @@ def _main_part(outline: Outline, weight: Callable[[int], int]) -> int:
     return part
 
 
-def _trim(
-    outline: Outline, part: int, prose: Sequence[int], weight: Callable[[int], int], drop: bytearray
-) -> None:
+def _trim(outline: Outline, part: int, prose: Sequence[int], weight: Callable[[int], int], drop: bytearray) -> None:
     """Marks what interrupts the main part: lists of links, captions, phrases."""
     tags, first, last = outline.tag, outline.first, outline.last
     linked, chars = outline.sums(outline.links), outline.sums(map(len, outline.text))

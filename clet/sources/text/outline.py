@@ -48,7 +48,7 @@ _KINDS: dict[str, int] = {
     "math": _MATH,
     "annotation": _TEX,
     **dict.fromkeys(("annotation-xml", "applet", "audio", "button", "canvas", "datalist", "dialog", "embed"), _DROP),
-    **dict.fromkeys(("frameset", "head", "iframe", "input", "map", "meter", "noembed", "noframes", "object"), _DROP),
+    **dict.fromkeys(("frameset", "iframe", "input", "map", "meter", "noembed", "noframes", "object"), _DROP),
     **dict.fromkeys(("optgroup", "option", "progress", "rp", "rt", "script", "select", "style", "svg"), _DROP),
     **dict.fromkeys(("template", "textarea", "title", "video"), _DROP),
 }
@@ -84,11 +84,8 @@ class Outline:
 
 def read_outline(markup: str, skip: int = VOICES) -> Outline:
     """The outline of a page without what its names call `skip` or worse; up to VOICES also without sides."""
-    if skip <= VOICES:
-        markup = only_main(cut_elements(markup, UNREAD + SIDES))
-    else:
-        markup = cut_elements(markup, UNREAD)
-    body = markup.encode("utf-8", "replace")
+    bare = only_main(cut_elements(markup, UNREAD + SIDES)) if skip <= VOICES else cut_elements(markup, UNREAD)
+    body = bare.encode("utf-8", "replace")
     if not body.strip():
         return Outline()
     ends = body.count(b"</")
@@ -176,7 +173,8 @@ class _Reader(_Target):
             pieces.clear()
             if text and not text.isspace():
                 if preformatted:
-                    text = text.replace(_LINE_BREAK, "\n").strip("\n")
+                    lines = text.replace(_LINE_BREAK, "\n").split("\n")
+                    text = "\n".join([line.rstrip() for line in lines]).strip("\n")
                 elif _LINE_BREAK in text:
                     text = "\n".join([" ".join(line.split()) for line in text.split(_LINE_BREAK)]).strip()
                 else:
