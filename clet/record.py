@@ -38,6 +38,10 @@ _NONCHARACTERS = (b"\xef\xbf\xbe", b"\xef\xbf\xbf")
 # orjson reads integers above 64 bits as floats, silently losing digits. Lines in which such a number may occur are
 # rare enough to be parsed twice.
 _RISKY_NUMBER = re.compile(rb"[\[:,\s-]\d{19,}")
+# An escaped backslash, or both halves of a surrogate pair (group 1); else one half.
+_SURROGATES = re.compile(
+    rb"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
 _AS_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 _RISKY_ZEROS = b"0" * 19
 
@@ -154,7 +158,7 @@ def parse_object(line: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
-        raise RecordError("not JSON") from None
+        value = _with_lone_surrogates(line)
     if not isinstance(value, dict):
         raise RecordError("not an object")
     if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
@@ -162,6 +166,14 @@ def parse_object(line: bytes) -> dict[str, Any]:
     if _RISKY_ZEROS in line.translate(_AS_ZERO) and _RISKY_NUMBER.search(line):
         _refuse_wide_numbers(line)
     return value
+
+
+def _with_lone_surrogates(line: bytes) -> Any:
+    """The value of a line that may be unreadable only for halves of surrogate pairs, which become U+FFFD."""
+    try:
+        return orjson.loads(_SURROGATES.sub(lambda match: match[0] if match[1] else rb"\ufffd", line))
+    except orjson.JSONDecodeError:
+        raise RecordError("not JSON") from None
 
 
 def _deeper(value: object, depth: int) -> bool:

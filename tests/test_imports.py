@@ -12,7 +12,7 @@ ALLOWED = {  # stage: other stages it may use
     "serve": {"model"},
     "evaluate": {"model", "shards"},
     "sync": {"model"},
-    "bench": {"sources"},  # what is found in feeds and pages is compared with what others find
+    "bench": {"sources", "shards"},  # what is measured from inside: texts found, windows written and read
 }
 FACE = {"cli", "commands", "__main__"}
 

@@ -79,6 +79,8 @@ class Case:
 def measure(folder: Path, runs: int = 3) -> dict[str, Any]:
     """Scores and speed of each extractor on the pages of a folder. Raises UsageError where it holds none."""
     cases = list(read_cases(folder))
+    if not cases:
+        raise UsageError(f"{folder}: evaldata.json names no page")
     extractors = _extractors()
     texts, seconds, failures = _run(cases, extractors, runs)
     score = _score_words if cases[0].words is not None else _score_strings

@@ -189,8 +189,9 @@ def _options(
 def _cache_folder(state: str | None) -> Path:
     """Where clones and downloads live: with the state, else with the user's cache."""
     if state:
-        return Path(state) / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "clet" / "ingest"
+        return Path(os.path.abspath(state)) / "cache"  # git works in folders of its own
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.path.abspath(folder)) / "clet" / "ingest"
 
 
 def _time(text: str | None, flag: str) -> datetime | None:

@@ -22,10 +22,11 @@ from clet.batch import Batch
 from clet.exits import InputError
 from clet.kernels import njit
 from clet.shards.directory import ShardDirectory
-from clet.shards.format import LANE, ShardParams, ShardWriter
+from clet.shards.format import LANE, ShardParams
 from clet.shards.heads import Heads
 from clet.shards.mask import Spans, spans_of
 from clet.shards.pack import PackCounts, Packer
+from clet.shards.writer import ShardWriter
 
 DEFAULT_LANE = "main"
 FIELDS = ("id", "published", "fetched", "priority", "dedup")  # of heads, that matter here

@@ -22,9 +22,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from clet.exits import CletError, TryLater, UsageError, WriteError
-from clet.shards.format import ShardParams, ShardWriter
+from clet.shards.format import ShardParams
 from clet.shards.manifest import MANIFEST_NAME, ShardEntry, append_entries, entry_of, read_manifest, shard_path
 from clet.shards.reader import ShardReader
+from clet.shards.writer import ShardWriter
 from clet.state import fsync_directory
 
 MAX_UNSYNCED = 4  # shards; a disk slower than packing holds it up

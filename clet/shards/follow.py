@@ -48,7 +48,8 @@ class Follower:
             pass
         except InputError:
             self._seal()
-            raise
+            if not self._stopping:  # else whoever writes the stream was stopped too, a moment earlier
+                raise
         self._seal()
 
     def _look(self) -> None:

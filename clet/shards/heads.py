@@ -21,6 +21,7 @@ from clet.record import format_time, parse_time
 _U = np.uint64  # indices are unsigned: for signed ones numba would allow for counting from the end, at each byte
 _ONE, _TWO, _BLOCK = _U(1), _U(2), _U(16)
 _QUOTE, _ESCAPE, _COMMA, _OBJECT, _LIST, _OBJECT_END, _LIST_END = np.frombuffer(b'"\\,{[}]', np.uint8)
+_T, _Z = np.frombuffer(b"TZ", np.uint8)
 TIME_CHARS = 20  # 2026-01-31T08:00:00Z
 _HEX = np.full(256, 255, np.uint8)
 _HEX[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
@@ -63,26 +64,18 @@ class Heads:
     @cached_property
     def ids(self) -> np.ndarray:
         """`[n, 16]` uint8: the ids, 32 hex digits in quotes each."""
-        first = self.starts[:, self._names.index("id")] + 1
-        digits = _HEX[self._values[first[:, None] + np.arange(32)]]
-        return digits[:, ::2] << 4 | digits[:, 1::2]
+        return _hex(self._values, self.starts[:, self._names.index("id")] + 1, _HEX)
 
     def latest(self, rows: np.ndarray, name: str, known: str | None) -> str | None:
         """The latest of `known` and the times of some heads (RFC 3339); what is no time does not count."""
         field = self._names.index(name)
-        starts, sizes = self.starts[rows, field], self.ends[rows, field] - self.starts[rows, field]
-        usual = starts[sizes == TIME_CHARS + 2] + 1
-        texts = self._values[usual[:, None] + np.arange(TIME_CHARS)]
-        plain = (texts[:, 10] == ord("T")) & (texts[:, -1] == ord("Z"))
-        best = max(texts[plain].reshape(-1).view(f"S{TIME_CHARS}").tolist(), default=b"").decode("latin-1") or None
-        if best is not None and _moment(best) != best:  # in that form, and no time: look at all of them
-            plain[:] = False
-            best = None
-        others = (self._values[starts] == _QUOTE) & (sizes > 2) & (sizes != TIME_CHARS + 2)
-        rest = [(start, start + size) for start, size in zip(starts[others], sizes[others], strict=True)]
-        rest += [(start - 1, start + TIME_CHARS + 1) for start in usual[~plain]]
-        moments = [_moment(orjson.loads(self._values[start:end].tobytes())) for start, end in rest]
-        return max(filter(None, (known, best, *moments)), default=None)
+        starts, ends = self.starts[rows, field], self.ends[rows, field]
+        at, others = _latest(self._values, starts, ends)
+        usual = self._values[at : at + TIME_CHARS].tobytes().decode("latin-1") if at else None
+        if usual is not None and _moment(usual) != usual:  # in the usual form, and no time: look at all of them
+            usual, others = None, self._values[starts] == _QUOTE
+        rest = [orjson.loads(self._values[starts[i] : ends[i]].tobytes()) for i in np.flatnonzero(others)]
+        return max(filter(None, (known, usual, *map(_moment, rest))), default=None)
 
 
 def _moment(text: Any) -> str | None:
@@ -153,3 +146,38 @@ def _after_value(values, at, end):
             depth -= 1
         at += _ONE
     return at
+
+
+@njit
+def _hex(values, starts, digits):
+    """The 16 bytes that 32 hex digits from each of `starts` on are."""
+    out = np.empty((len(starts), 16), np.uint8)
+    for row in range(len(starts)):
+        at = _U(starts[row])
+        for i in range(16):
+            out[row, i] = digits[values[at + _U(2 * i)]] << 4 | digits[values[at + _U(2 * i + 1)]]
+    return out
+
+
+@njit
+def _latest(values, starts, ends):
+    """(place of the latest time of the usual form, or 0; which values are strings of another form)."""
+    best = _U(0)
+    others = np.zeros(len(starts), np.bool_)
+    for row in range(len(starts)):
+        at = _U(starts[row])
+        if at == 0 or values[at] != _QUOTE:
+            continue
+        if ends[row] - starts[row] != TIME_CHARS + 2 or values[at + _U(11)] != _T or values[at + _U(20)] != _Z:
+            others[row] = True
+            continue
+        at += _ONE
+        later = best == 0
+        for i in range(0 if later else TIME_CHARS):
+            ours, theirs = values[at + _U(i)], values[best + _U(i)]
+            if ours != theirs:
+                later = ours > theirs
+                break
+        if later:
+            best = at
+    return np.int64(best), others

@@ -5,7 +5,7 @@ right), n leaves split at the largest power of two below n, and no leaves hash t
 keep a node from being passed off as a leaf. Leaves are the sorted unique 16-byte ids, so that a document's absence
 can be proved by its two neighbours.
 
-Cost: 2n hashes (about 1 us each) and, for a proof, the tree's 64n bytes.
+Cost: 2n hashes (about 0.7 us each with hashlib, 0.1 us many at once) and, for a proof, the tree's 64n bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 LEAF_BYTES = 16
+MANY = 512  # leaves from which on it is worth to hash them side by side
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,24 @@ def sorted_leaves(ids: Iterable[bytes]) -> list[bytes]:
 def merkle_root(leaves: Iterable[bytes]) -> bytes:
     """Root (32 bytes) of the tree over 16-byte document ids, in any order and with any repeats."""
     return _levels(sorted_leaves(leaves))[-1][0]
+
+
+def merkle_root_of(ids: np.ndarray) -> bytes:
+    """The same of ids `[n, 16]` uint8."""
+    if len(ids) < MANY:
+        return merkle_root([row.tobytes() for row in ids])
+    from clet.shards.sha256 import digests
+
+    high, low = np.ascontiguousarray(ids).view(">u8").astype(np.uint64).T
+    order = np.lexsort((low, high))
+    high, low, ids = high[order], low[order], ids[order]
+    new = np.concatenate(([True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])))
+    level = digests(np.insert(ids[new], 0, 0, axis=1))
+    while len(level) > 1:
+        pairs = len(level) // 2
+        above = digests(np.insert(level[: 2 * pairs].reshape(pairs, -1), 0, 1, axis=1))
+        level = np.concatenate((above, level[2 * pairs :]))
+    return level[0].tobytes()
 
 
 def inclusion_proof(leaves: Iterable[bytes], leaf: bytes) -> InclusionProof:

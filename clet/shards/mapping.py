@@ -18,6 +18,9 @@ from pathlib import Path
 
 from clet.exits import InputError, UsageError
 
+_OPEN: OrderedDict[int, memoryview] = OrderedDict()
+_LOCK = threading.Lock()
+
 
 def _most_open() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -65,10 +68,6 @@ class MappedFile:
         finally:
             os.close(fd)
 
-    def __del__(self) -> None:
+    def __del__(self, mappings: OrderedDict[int, memoryview] = _OPEN) -> None:
         # Not under the lock: a collection may run inside it. Removing one key is atomic.
-        _OPEN.pop(id(self), None)
-
-
-_OPEN: OrderedDict[int, memoryview] = OrderedDict()
-_LOCK = threading.Lock()
+        mappings.pop(id(self), None)

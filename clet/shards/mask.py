@@ -9,11 +9,12 @@ Memory: 16 bytes a span of the shard that is being written.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clet.shards import fit
+if TYPE_CHECKING:
+    from clet.shards import fit
 
 Spans = list[tuple[int, int]]
 
@@ -57,6 +58,8 @@ class MaskWriter:
 
     def place(self, room: fit.Room) -> np.ndarray:
         """The masked spans of a frame that is about to be written: `[m, 2]` positions, counted through its windows."""
+        if not self._spans:
+            return np.zeros((0, 2), np.uint32)
         windows, segments, _ = room.fill.tolist()
         rows, lengths = room.rows[:segments], room.lengths[:segments].astype(np.int64)
         concerned = np.flatnonzero(np.isin(rows, np.fromiter(self._spans, np.int64, len(self._spans))))

@@ -10,7 +10,7 @@ import numpy as np
 
 from clet.batch import Ragged
 from clet.container import Kind, pack_frame
-from clet.shards.lineage import merkle_root
+from clet.shards.lineage import merkle_root_of
 
 TABLE_RECORDS = 4096
 TABLE_BYTES = 8 << 20
@@ -47,8 +47,7 @@ class TableWriter:
 
     def root(self) -> bytes:
         """Merkle root over the ids, 32 bytes."""
-        flat = b"".join(part.tobytes() for part in self._ids)
-        return merkle_root([flat[at : at + 16] for at in range(0, len(flat), 16)])
+        return merkle_root_of(np.concatenate([np.zeros((0, 16), np.uint8), *self._ids]))
 
     def _cut(self, *, last: bool) -> None:
         """Make frames of what waits; unless it is the last call, a frame that could take more documents waits on."""

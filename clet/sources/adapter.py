@@ -46,6 +46,10 @@ class SourceFailed(Exception):
         self.retry_s = retry_s
 
 
+class NotConfigured(SourceFailed):
+    """A person has to say something first: nothing of the source can be read, however often it is tried."""
+
+
 class Adapter(Protocol):
     """The one signature of all adapters."""
 

@@ -219,6 +219,7 @@ class Intake:
 
     def _conclude(self, source: Source, chunk: Chunk, now: datetime) -> None:
         met, standing = self._met.pop(source.key, Standing()), self._ledger.standing(source.key)
+        standing.name = source.options.label
         error = chunk.failure or chunk.error
         expected = SourceFailed if self._alone else SourceFailed | InputError
         if error is not None and not isinstance(error, expected):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -61,8 +62,6 @@ def _read_file(found: Found, context: Context) -> Iterator[Document]:
                 yield document
         if lines.complete:
             cursor["file"] = signature
-    except InputError as error:
-        raise SourceFailed(str(error).removeprefix(f"{name}: ")) from None
     except OSError as error:
         raise SourceFailed(error.strerror or "cannot be read", unreachable=True) from None
     finally:
@@ -83,8 +82,12 @@ def _each_line(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, bool]]:
     inner = codecs.Peekable(codecs.ChunkReader(watched()))
     if codecs.sniff(inner.peek(4)) == "clet":
         raise InputError(f"{name}: holds token batches; the next stage reads them as they are")
+    first = True
     for lines in split_lines(inner, name):
         for line in lines:
+            if first and line.startswith(BOM_UTF8):
+                line = line[len(BOM_UTF8) :]
+            first = False
             yield line, bool(ended) and last != b"\n"
 
 

@@ -26,6 +26,7 @@ class Standing:
     """What `clet ingest --status` shows of one source. Times are RFC 3339; `failures` counts those since the last
     success, `newest` is the latest time of publication seen."""
 
+    name: str | None = None  # what the sources file calls it
     documents: int = 0
     tried: str | None = None
     success: str | None = None

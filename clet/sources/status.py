@@ -10,7 +10,7 @@ from clet.record import format_time, parse_time
 from clet.sources.ledger import Ledger
 from clet.state import State
 
-COLUMNS = ("source", "documents", "success", "lag_s", "newest", "due", "failures", "error")
+COLUMNS = ("name", "source", "documents", "success", "lag_s", "newest", "due", "failures", "error")
 TRIES = 3  # a running intake drops a journal seldom
 
 
@@ -39,6 +39,7 @@ def _row(key: str, ledger: Ledger, now: datetime) -> dict[str, Any]:
     lag_s = None if success is None else round(max(timedelta(0), now - success).total_seconds())
     failing = "failing" if standing.failures else "never" if success is None else "ok"
     return {
+        "name": standing.name,
         "source": key,
         "state": failing,
         "documents": standing.documents,

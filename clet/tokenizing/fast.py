@@ -33,7 +33,7 @@ from clet.tokenizing.shapes import Unsupported, fast_spec, plain_tokens
 SEPARATOR = "\0CletNextText\1"
 PIECE_BYTES = 1 << 19  # given to the engine at once
 PARALLEL_PIECE_BYTES = 1 << 20  # where several are encoded at once; the engine gives no thread less
-MAX_PARALLEL_BYTES = 2 << 20  # what is longer the engine would cut by itself; such a text is encoded alone
+MAX_PARALLEL_BYTES = 2 << 20  # what is longer the engine would cut by itself; it is encoded by one thread
 CACHE_BYTES = 512 << 20
 CHECK_BYTES = 32 << 20  # of text between two looks at the process; text made for it takes 17 times its size there
 
@@ -161,11 +161,13 @@ class FastEngine:
             yield part
 
     def _ids(self, texts: list[bytes], jobs: int) -> list[np.ndarray]:
+        together = [i for i, text in enumerate(texts) if len(text) <= MAX_PARALLEL_BYTES] if jobs > 1 else []
+        ids: dict[int, np.ndarray] = {}
         try:
-            if jobs > 1 and len(texts) > 1 and max(map(len, texts)) <= MAX_PARALLEL_BYTES:
-                padded, lengths = self._engine.encode_batch_padded(self._source(texts), pad_id=0)
-                return [row[:length] for row, length in zip(padded, lengths, strict=True)]
-            return [self._engine.encode(text) for text in texts]
+            if len(together) > 1:
+                padded, lengths = self._engine.encode_batch_padded(self._source([texts[i] for i in together]), pad_id=0)
+                ids = {i: row[:length] for i, row, length in zip(together, padded, lengths, strict=True)}
+            return [ids[i] if i in ids else self._engine.encode(text) for i, text in enumerate(texts)]
         except BaseException as error:
             raise EngineFailed(_expected(error)) from None
 
@@ -177,7 +179,7 @@ class FastEngine:
         offsets = np.zeros(rows + 1, np.int64)
         offsets[1:-1] = at - np.arange(rows - 1)
         offsets[-1] = len(ids) - len(at)
-        values = ids.astype(self._dtype)
+        values = ids.astype(self._dtype, copy=False)
         return Ragged(np.delete(values, at) if len(at) else values, offsets)
 
     def _bound_cache(self, text_bytes: int) -> None:

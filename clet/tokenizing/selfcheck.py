@@ -19,6 +19,7 @@ from clet.tokenizing.reference import Reference
 from clet.tokenizing.shapes import Unsupported, byte_characters
 
 FROM_VOCABULARY = 2000  # tokens that the text made from the vocabulary is made of
+MAX_ADDED = 100  # added tokens whose spelling is tried
 # One character of each kind that the regular expressions tell apart.
 _KINDS = b"aA1!'/ \n\r"
 _LEADS, _CONTINUATIONS = range(0xC2, 0xF5), range(0x80, 0xC0)
@@ -28,7 +29,7 @@ _WIDE = np.dtype(np.uint32)
 def check(fast: FastEngine, reference: Reference, spec: dict[str, Any], vocab_size: int) -> None:
     """Raise Unsupported, with the reason, where the fast engine differs from the reference or fails."""
     rules = [*sample.rules(), *sample.by_character()]
-    texts = [*sample.texts(), *_from_vocabulary(reference, vocab_size)]
+    texts = [*sample.texts(), *_from_vocabulary(reference, vocab_size), *_added_tokens(spec)]
     if spec["model"].get("byte_fallback"):
         _compare(fast, reference, rules + texts)
         return
@@ -55,6 +56,12 @@ def _from_vocabulary(reference: Reference, vocab_size: int) -> list[str]:
     """Tokens from all over the vocabulary as text, in two orders, so that they stand beside different ones."""
     ids = np.linspace(0, vocab_size - 1, min(vocab_size, FROM_VOCABULARY)).astype(np.int64)
     return [reference.decode(ids), reference.decode(ids.reshape(2, -1).T.ravel() if len(ids) % 2 == 0 else ids[::-1])]
+
+
+def _added_tokens(spec: dict[str, Any]) -> list[str]:
+    """The spellings of this tokenizer's added tokens, special or not, between blanks and letters."""
+    contents = [token["content"] for token in spec.get("added_tokens") or []][:MAX_ADDED]
+    return [f"{content}{content} a{content}b  {content}\n {content[:-1]} \t{content}" for content in contents]
 
 
 def _splits_shown(spec: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from unicodedata import is_normalized
 
 import orjson
 
@@ -125,9 +126,14 @@ def _plain_tokens(tokens: Sequence[dict[str, Any]], separator: str) -> list[dict
         kind = (False, token["normalized"]) if not token["special"] else (True, False)
         kinds.setdefault(kind, []).append(token["content"])
     plain = [token for token in tokens if not token["special"]]
+    # The reference gives a token of spaces its id even where the token before took those spaces.
+    if any(token["lstrip"] or token["rstrip"] for token in plain):
+        for token in plain:
+            if token["content"] != token["content"].strip():
+                raise Unsupported(f"an added token {token['content']!r} that others take the spaces of")
     for token in plain:
         content = token["content"]
-        if token["single_word"] or not content.isascii() or not content or set(content) & set(separator[:1]):
+        if token["single_word"] or not content or separator[0] in content or not is_normalized("NFC", content):
             raise Unsupported(f"an added token {content!r} of single words, or of such characters")
         others = [name for kind, names in kinds.items() if kind != (False, token["normalized"]) for name in names]
         if any(_overlap(content, other) for other in others):
@@ -142,7 +148,7 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _is_nfc(normalizer: dict[str, Any] | None) -> bool:
-    if normalizer is None:
+    if normalizer in (None, {"type": "Sequence", "normalizers": []}):
         return False
     if normalizer not in ({"type": "NFC"}, {"type": "Sequence", "normalizers": [{"type": "NFC"}]}):
         raise Unsupported(f"a normalizer {normalizer['type']} that is not NFC alone")

@@ -82,6 +82,8 @@ def test_a_sources_file_names_what_to_read_and_what_is_known_of_it(clet, press, 
     assert "@" not in story["text"]
     assert "ingest" not in note and note["text"] == "a note"
     assert summary(done)["sources"]["daily"]["documents"] == 1
+    rows = records(clet("ingest", "--status", "--state", "s"))
+    assert {row["name"] for row in rows} == {"daily", None}
     again = clet(*line)
     assert again.returncode == 3
     assert summary(again)["not-due"] == 1

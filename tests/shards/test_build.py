@@ -3,12 +3,14 @@ import os
 import signal
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clet.batch import Batch
 from clet.exits import InputError, TryLater, UsageError, WriteError
+from clet.shards import build as build_module
 from clet.shards import directory as directory_module
 from clet.shards.build import MAX_LANES, ShardPlan, build_shards
 from clet.shards.directory import ShardDirectory
@@ -25,16 +27,42 @@ def shards_of(path):
     return {name: body for name, body in files(path).items() if name.endswith(".clet")}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=st.lists(st.integers(1, 39), max_size=6, unique=True))
-def test_bytes_do_not_depend_on_how_records_arrived(tmp_path_factory, shard_tools, cuts):
-    path = tmp_path_factory.mktemp("shards")
-    whole = shard_tools.batch(shard_tools.rows(40))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    cuts=st.lists(st.integers(1, 39), max_size=6, unique=True),
+    lanes=st.lists(st.sampled_from(["a", "b", None, "not a lane"]), min_size=40, max_size=40),
+    limits=st.sampled_from([(300, 1 << 30, 1 << 30), (1 << 30, 2000, 1 << 30), (1 << 30, 1 << 30, 4000)]),
+)
+def test_bytes_do_not_depend_on_how_records_arrived(tmp_path_factory, shard_tools, cuts, lanes, limits):
+    """Whatever seals a shard: its tokens, its table, or all tables together."""
+    path, patch = tmp_path_factory.mktemp("shards"), pytest.MonkeyPatch()
+    patch.setattr(build_module, "MAX_TABLE_BYTES", limits[1])
+    patch.setattr(build_module, "MAX_TABLES_BYTES", limits[2])
+    rows = shard_tools.rows(40)
+    rows[7] = []
+    whole = shard_tools.batch(rows).annotate("priority", [{"lane": lane} if lane else 0.5 for lane in lanes])
     parts = np.split(np.arange(40), sorted(cuts))
-    shard_tools.write(path / "a", [whole], shard_tokens=300)
-    shard_tools.write(path / "b", [whole.take(part) for part in parts], shard_tokens=300)
+    rejected = ([], [])
+    for name, batches, said in (("a", [whole], rejected[0]), ("b", [whole.take(part) for part in parts], rejected[1])):
+
+        def reject(batch, row, why, said=said):
+            said.append((batch.fields(row)["id"], why))
+
+        shard_tools.write(path / name, batches, reject, shard_tokens=limits[0])
+    patch.undo()
     assert files(path / "a") == files(path / "b")
+    assert rejected[0] == rejected[1]
+    assert len(rejected[0]) == 1 + sum(lane == "not a lane" for row, lane in enumerate(lanes) if row != 7)
     assert len(shards_of(path / "a")) > 2
+    for entry in read_manifest(path / "a"):
+        verify_shard(entry)
+
+
+def test_small_documents_do_not_make_endless_tables(tmp_path, shard_tools, monkeypatch):
+    monkeypatch.setattr(build_module, "MAX_TABLE_BYTES", 3000)
+    _, entries = shard_tools.write(tmp_path, [shard_tools.batch([[1]] * 50)])
+    assert len(entries) > 2
+    assert all(sum(map(len, map(orjson.dumps, entry.open().heads()))) < 6000 for entry in entries)
 
 
 def test_a_document_lies_whole_in_one_shard(tmp_path, shard_tools):
@@ -170,7 +198,7 @@ def _die_in(path, batch, module_name, function):
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        ("clet.shards.table", "merkle_root"),  # windows are written, the shard is not sealed
+        ("clet.shards.table", "merkle_root_of"),  # windows are written, the shard is not sealed
         ("clet.shards.directory", "shard_path"),  # one shard is sealed
         ("clet.shards.directory", "fsync_directory"),  # files have their names, the manifest does not know them
         ("clet.shards.directory", "append_entries"),

@@ -48,7 +48,7 @@ def test_every_flipped_bit_is_refused(tmp_path, shard_tools, level):
                 assert str(path) in str(error) and "\n" not in str(error), bit
             os.pwrite(file.fileno(), bytes([byte]), at)
     assert passed == []
-    assert len(whole) > 1500 and len(read_all(path)[0]) == 1
+    assert len(whole) > 1000 and len(read_all(path)[0]) == 1
 
 
 def test_a_cut_at_every_length_is_refused(smallest, tmp_path):
@@ -150,7 +150,8 @@ def test_what_is_no_file_is_refused(tmp_path):
 @pytest.mark.parametrize("lane", ["../../etc", "/etc", "", "UP", "a/b"])
 def test_a_lane_that_is_no_folder_is_refused(tmp_path, shard_tools, monkeypatch, lane):
     """The header of a forged shard names it, and an export would write there."""
-    from clet.shards.format import ShardParams, ShardWriter
+    from clet.shards.format import ShardParams
+    from clet.shards.writer import ShardWriter
 
     writer = ShardWriter(tmp_path / "forged", ShardParams(8, np.dtype("<u2"), "ab", lane))
     writer.room.ids[0], writer.room.ends[0], writer.room.lengths[0], writer.room.rows[0] = 1, 1, 8, 0

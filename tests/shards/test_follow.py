@@ -44,6 +44,9 @@ def follow(tmp_path, shard_tools):
                     elif step == "stop":
                         follower.stop()
                         idle()
+                    elif step == "stopped with its writer":
+                        follower.stop()
+                        raise InputError("cut")
                     else:
                         raise step
                     seen.append(visible())
@@ -72,6 +75,10 @@ def test_time_without_documents_makes_no_shards(follow, tmp_path):
 
 def test_a_stop_seals_what_has_arrived(follow):
     assert follow(4, "stop", 9) == [0, 4]
+
+
+def test_a_stream_that_is_stopped_with_its_writer_ends_well(follow):
+    assert follow(4, "stopped with its writer") == [0, 4]
 
 
 def test_a_stream_that_breaks_off_loses_nothing_that_came_whole(follow):

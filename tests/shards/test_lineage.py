@@ -1,8 +1,11 @@
 import hashlib
 
+import numpy as np
 import pytest
 
-from clet.shards.lineage import InclusionProof, inclusion_proof, merkle_root, verify_inclusion
+from clet import seeds
+from clet.shards.lineage import MANY, InclusionProof, inclusion_proof, merkle_root, merkle_root_of, verify_inclusion
+from clet.shards.sha256 import digests
 
 
 def rfc_6962(leaves):
@@ -24,6 +27,18 @@ def ids(count):
 @pytest.mark.parametrize("count", [*range(20), 63, 64, 65])
 def test_root_is_that_of_rfc_6962_over_the_sorted_unique_ids(count):
     assert merkle_root(reversed(ids(count) * 2)) == rfc_6962(sorted(ids(count)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, MANY - 1, MANY, MANY + 1, 777, 1024, 1025])
+def test_root_is_the_same_hashed_side_by_side(count):
+    leaves = np.frombuffer(b"".join(ids(count)), np.uint8).reshape(-1, 16)
+    assert merkle_root_of(np.concatenate((leaves[::-1], leaves[:3]))) == rfc_6962(sorted(ids(count)))
+
+
+@pytest.mark.parametrize("length", [0, 1, 16, 17, 55, 56, 63, 64, 65, 119, 120, 128])
+def test_digests_side_by_side_are_those_of_hashlib(length):
+    messages = seeds.numpy_generator(length, "tests/sha256").integers(0, 256, (37, length)).astype(np.uint8)
+    assert [row.tobytes() for row in digests(messages)] == [hashlib.sha256(row.tobytes()).digest() for row in messages]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 13, 33])

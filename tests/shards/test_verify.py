@@ -6,10 +6,11 @@ import pytest
 from clet.batch import Batch
 from clet.container import Kind, frame_parts
 from clet.exits import InputError
-from clet.shards.format import ShardParams, ShardWriter
+from clet.shards.format import ShardParams
 from clet.shards.manifest import entry_of
 from clet.shards.reader import ShardReader
 from clet.shards.verify import verify_shard
+from clet.shards.writer import ShardWriter
 
 
 def sealed(path, shard_tools, tokens, window_rows):
@@ -64,7 +65,7 @@ def test_tokens_are_counted_document_by_document(tmp_path, shard_tools):
 
 
 def test_a_root_of_other_documents_fails(tmp_path, shard_tools, monkeypatch):
-    monkeypatch.setattr("clet.shards.table.merkle_root", lambda ids: bytes(32))
+    monkeypatch.setattr("clet.shards.table.merkle_root_of", lambda ids: bytes(32))
     entry = sealed(tmp_path / "forged", shard_tools, [3], [[0]])
     with pytest.raises(InputError, match="Merkle root"):
         verify_shard(entry)
@@ -78,7 +79,7 @@ def test_windows_that_contradict_their_shard_fail(tmp_path, shard_tools, monkeyp
             arrays = arrays | change[0]
         return frame_parts(kind, info, arrays, level)
 
-    monkeypatch.setattr("clet.shards.format.frame_parts", forge)
+    monkeypatch.setattr("clet.shards.writer.frame_parts", forge)
     change = []
     for number, forged in enumerate(
         [

@@ -16,7 +16,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from clet.record import format_time, raw_hash
-from clet.sources.adapter import Context, Document, SourceFailed
+from clet.sources.adapter import Context, Document, NotConfigured, SourceFailed
 from clet.sources.edgar.bodies import LIMITED, SUBMISSION, kind_of, mapped, plain
 from clet.sources.edgar.filing import is_wanted, submission_documents
 from clet.sources.edgar.listing import Listed
@@ -141,6 +141,8 @@ class Backlog:
         try:
             yield from self._read(filing)
             self._misses = 0
+        except NotConfigured:
+            raise
         except SourceFailed as error:
             if isinstance(error, Refused) and error.surely:
                 raise

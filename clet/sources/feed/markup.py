@@ -19,6 +19,7 @@ from __future__ import annotations
 import html.entities
 import re
 from collections import Counter
+from itertools import islice
 from typing import AnyStr
 
 from lxml import etree
@@ -29,6 +30,7 @@ from clet.sources.text.decode import decode_text
 
 MAX_MARKUP = 1 << 20  # tags; a feed that fills the 32 MB which the fetcher allows has half of that
 MAX_DEPTH = 200
+MAX_ATTRIBUTES = 256  # of an element
 MAX_NAMESPACE_CHARS = 200
 MAX_NULS = 40  # in the first _HEAD_CHARS; below, they are a fault in a feed and are dropped
 XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
@@ -171,7 +173,8 @@ class _Tolerant:
 
     def _start(self, written: str, attributes: str) -> None:
         name, around = written.lower(), self._namespaces.get("", "")
-        values = {match[1]: match[2] or match[3] or match[4] or "" for match in _ATTRIBUTE.finditer(attributes)}
+        found = islice(_ATTRIBUTE.finditer(attributes), MAX_ATTRIBUTES)  # a tree takes them in quadratic time
+        values = {match[1]: match[2] or match[3] or match[4] or "" for match in found}
         if name in _ITEMS and self._number_open[name]:
             self._end(name)
             around = self._namespaces.get("", "")

@@ -88,10 +88,11 @@ _WORDS = {
     "sv": "att av de den det en ett f\u00f6r fr\u00e5n har i inte med och om p\u00e5 som till var \u00e4r",
     "tr": "bir bu \u00e7ok da daha de en gibi i\u00e7in ile ne olan olarak ve",
 }
-_LANGUAGES: dict[str, list[str]] = {}  # of each word
-for _code, _words in _WORDS.items():
-    for _each in _words.split():
-        _LANGUAGES.setdefault(_each, []).append(_code)
+_LANGUAGES = {  # of each word
+    word: [code for code, others in _WORDS.items() if word in others.split()]
+    for words in _WORDS.values()
+    for word in words.split()
+}
 _WORD = re.compile(r"[^\W\d_]+")
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from clet.sources.text.boilerplate import HIDDEN, MAYBE, VOICES, is_phrase
+from clet.sources.text.boilerplate import FURNITURE, HIDDEN, MAYBE, PLAIN, VOICES, is_phrase
 from clet.sources.text.outline import Outline, read_outline
 
 PROSE_CHARS = 60  # of a block outside its links
@@ -26,6 +26,7 @@ MAX_LINKED = 0.5  # share of a box's characters that are links, or it is a list 
 MAX_MAYBE_LINKED = 0.33  # the same where a name says so too
 MAYBE_SHARE = 0.3  # of all prose in a box so named, links in it, or it is beside the text
 WRAPPER_SHARE = 0.7  # of all prose: a box with furniture's name that holds so much is no furniture
+LEAST_SHARE = 0.1  # of all prose: names that leave less are not believed
 MAIN_SHARE = 0.8  # of all prose, held by the main part
 ENOUGH_CHARS = 300  # of prose, or what was skipped is looked at too
 BETTER = 2.0  # times as much prose has to be there, or the stricter reading stands
@@ -96,18 +97,24 @@ def select(outline: Outline, prose: Sequence[int]) -> list[int]:
 
 
 def _beside(outline: Outline, prose: Sequence[int]) -> bytearray:
-    """Marks the blocks that lie beside the text, after the names of their boxes."""
-    drop = bytearray(len(prose))
+    """Marks the blocks that lie beside the text, after the names of their boxes.
+
+    Names that would take nearly all are not believed: of a page of comments, these are the text.
+    """
     weight, linked, chars = outline.sums(prose), outline.sums(outline.links), outline.sums(map(len, outline.text))
     total = weight(0)
-    for box, verdict in enumerate(outline.verdict):
-        if verdict == MAYBE:
-            own, links = weight(box), linked(box)
-            beside = not own or links > MAX_MAYBE_LINKED * chars(box) or (links and own < MAYBE_SHARE * total)
-        else:
-            beside = verdict and weight(box) < WRAPPER_SHARE * total
-        if beside:
-            _drop_box(outline, box, drop)
+    for believed in (HIDDEN, FURNITURE, MAYBE):
+        drop = bytearray(len(prose))
+        for box, verdict in enumerate(outline.verdict):
+            if verdict == MAYBE:
+                own, links = weight(box), linked(box)
+                beside = not own or links > MAX_MAYBE_LINKED * chars(box) or (links and own < MAYBE_SHARE * total)
+            else:
+                beside = PLAIN < verdict <= believed and weight(box) < WRAPPER_SHARE * total
+            if beside:
+                _drop_box(outline, box, drop)
+        if sum(own for own, gone in zip(prose, drop, strict=True) if not gone) >= LEAST_SHARE * total:
+            break
     return drop
 
 
@@ -137,7 +144,7 @@ def _trim(outline: Outline, part: int, prose: Sequence[int], weight: Callable[[i
         tag = tags[box]
         if tag == "figcaption":
             _drop_box(outline, box, drop)
-        elif linked(box) > MAX_LINKED * chars(box) and not weight(box):
+        elif not weight(box) and linked(box) > MAX_LINKED * chars(box):
             following = prose[last[box]] if tag in _HEADINGS and last[box] < len(prose) else 0
             if tag in _LISTS or (tag == "p" and chars(box) < SHORT_CHARS) or (tag in _HEADINGS and not following):
                 _drop_box(outline, box, drop)

@@ -19,6 +19,7 @@ def _openings(names: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"<(?=[!{firsts}])(?:!--|((?i:{'|'.join(names)}))(?=[\s>/]))")
 
 
+_SIDES = frozenset(SIDES)
 _OPENINGS = {names: _openings(names) for names in (UNREAD, UNREAD + SIDES)}
 
 
@@ -40,7 +41,7 @@ def cut_elements(markup: str, names: tuple[str, ...]) -> str:
             end = ends[close] = find(close, after)
         if end < 0:
             continue
-        if name in SIDES:
+        if name in _SIDES:
             if find(f"<{name}", after, end) >= 0:
                 continue
             if name == "header" and (find("<h1", after, end) >= 0 or find("<p", after, end) >= 0):
@@ -54,7 +55,7 @@ def cut_elements(markup: str, names: tuple[str, ...]) -> str:
 def only_main(markup: str) -> str:
     """What lies in the page's one main element; all of it where there is none, or more than one."""
     begin = markup.find("<main")
-    end = markup.find("</main", begin)
-    if begin < 0 or end < 0 or markup.find("<main", begin + 5) >= 0 or markup.find("</main", end + 6) >= 0:
+    if begin < 0 or markup.find("<main", begin + 5) >= 0:
         return markup
-    return markup[begin:end]
+    end = markup.find("</main", begin)
+    return markup[begin:end] if end >= 0 and markup.find("</main", end + 6) < 0 else markup

@@ -52,6 +52,7 @@ _KINDS: dict[str, int] = {
     **dict.fromkeys(("optgroup", "option", "progress", "rp", "rt", "script", "select", "style", "svg"), _DROP),
     **dict.fromkeys(("template", "textarea", "title", "video"), _DROP),
 }
+# Elements that never hold the whole page: with furniture's name they are skipped at once, where sides are.
 _LEAVES = frozenset(("address", "dl", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "ul"))
 _TELLING = frozenset(("aria-hidden", "hidden", "role", "style"))  # attributes, besides class and id
 _LINE_BREAK = "\u2028"
@@ -83,7 +84,10 @@ class Outline:
 
 
 def read_outline(markup: str, skip: int = VOICES) -> Outline:
-    """The outline of a page without what its names call `skip` or worse; up to VOICES also without sides."""
+    """The outline of a page without what its names call `skip` or worse; up to VOICES also without sides.
+
+    What is FURNITURE is then skipped where it cannot hold the page; elsewhere the caller judges by `verdict`.
+    """
     bare = only_main(cut_elements(markup, UNREAD + SIDES)) if skip <= VOICES else cut_elements(markup, UNREAD)
     body = bare.encode("utf-8", "replace")
     if not body.strip():
@@ -157,6 +161,7 @@ class _Reader(_Target):
         tags, parent, verdicts = outline.tag, outline.parent, outline.verdict
         pieces: list[str] = []  # of the block being read, and of what is being skipped
         judged = _Judged()
+        strict = limit <= VOICES
         kinds = _KINDS.get
         box = preformatted = 0
         linked = 0  # characters of the block's links that are closed
@@ -203,7 +208,7 @@ class _Reader(_Target):
                     verdict = max(verdict, FURNITURE)
                 elif kind == _MAIN and verdict < HIDDEN and (verdict == FURNITURE or tag != "article"):
                     verdict = PLAIN
-                if verdict >= FURNITURE and (verdict >= limit or tag in _LEAVES):
+                if verdict >= FURNITURE and (verdict >= limit or (strict and tag in _LEAVES)):
                     skipping, kept = 1, len(pieces)
                     return
                 if pieces or link >= 0:

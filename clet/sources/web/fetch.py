@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from clet.seeds import DEFAULT_SEED, python_random
-from clet.sources.adapter import SourceFailed
+from clet.sources.adapter import NotConfigured, SourceFailed
 from clet.sources.interruption import Interruption
 from clet.sources.web import download
 from clet.sources.web.addresses import is_public
@@ -116,7 +116,7 @@ class Fetcher:
     def _fetch(self, url: str, wish: Wish) -> Page | Download | None:
         target = parse_url(url)
         if wish.manners.contact and not self._has_contact:
-            raise SourceFailed(f"{host_of(target)} wants to know who asks; give --user-agent 'Name you@example.org'")
+            raise NotConfigured(f"{host_of(target)} wants to know who asks; give --user-agent 'Name you@example.org'")
         login = Login.of(target)
         for _ in range(MAX_REDIRECTS + 1):
             delay = self._robots.check(target) if wish.manners.robots else None

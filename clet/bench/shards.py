@@ -1,0 +1,312 @@
+"""Shards measured beside the plainest thing that could hold the same ids: a numpy memmap of the same dtype.
+
+Documents of log-normal length (median 400 tokens, mean 800) with heads of 400 bytes come as token batches. Each row is
+one run of both sides, alternating, in one process and one file system, opening and closing included:
+
+    write       batches to sealed shards: packed, checksums, document table, Merkle root, fsync. The memmap gets the
+                ids alone, batch by batch, and is flushed
+    in order    every window once, 64 at a time, into an array that the caller has
+    shuffled    the same in a random order, computed on the way by clet and known beforehand to the memmap
+    again       the second epoch: clet has checked its frames in the first
+
+The memmap is read 64 windows at a time (one slice, or one fancy index), and once more window by window, as data sets
+are commonly written. Shards are read through their checksums; the memmap has none. Files are in the page cache.
+
+Besides: the parts of writing (the packing kernel alone; checksum and write of a packed frame, stored and zstd), the
+whole command from a file of batches, and what packing did against concatenate-and-cut.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import orjson
+
+from clet import seeds
+from clet.batch import Batch, Ragged
+from clet.bench import report
+from clet.container import end_frame
+from clet.exits import InputError
+from clet.record import record_id
+from clet.shards import fit
+from clet.shards.build import ShardPlan, build_shards
+from clet.shards.directory import ShardDirectory
+from clet.shards.format import ShardParams, windows_per_frame
+from clet.shards.loader import Loader
+from clet.shards.manifest import ShardEntry, read_manifest
+from clet.shards.pack import PackCounts, Packer, new_room
+from clet.shards.reader import ShardReader
+from clet.shards.writer import ShardWriter
+
+VOCAB = 50_000
+BATCH_RECORDS = 1024
+AT_ONCE = 64
+FINGERPRINT = "0" * 32
+_DTYPE = np.dtype("<u2")
+
+
+@dataclass(slots=True)
+class _Row:
+    """Paired samples, in seconds: wall of both sides, CPU of clet."""
+
+    what: str
+    clet_s: list[float]
+    clet_cpu_s: list[float]
+    memmap_s: list[float]
+
+
+def measure(tokens: int, seq_len: int, runs: int, *, folder: str | None = None, seed: int = 1) -> dict[str, Any]:
+    """Figures for about `tokens` tokens in windows of `seq_len`, from `runs` runs after one that warms up.
+
+    Files go below `folder` (a temporary one of the system if None). Returns a JSON-able dict; see the module's head.
+    """
+    batches = make_batches(tokens, seed)
+    total = sum(batch.num_tokens for batch in batches)
+    with tempfile.TemporaryDirectory(prefix="clet-bench-", dir=folder) as name:
+        work = _Work(Path(name), batches, seq_len)
+        rows = [_Row(what, [], [], []) for what in work.pairs()]
+        for run in range(runs + 1):
+            for row, (ours, theirs) in zip(rows, work.pairs().values(), strict=True):
+                wall_s, cpu_s = _timed(ours)
+                memmap_s, _ = _timed(theirs)
+                if run:
+                    row.clet_s.append(wall_s)
+                    row.clet_cpu_s.append(cpu_s)
+                    row.memmap_s.append(memmap_s)
+        parts = {what: _rate(total, run, runs) for what, run in work.parts().items()}
+        packed = work.counts
+    return {
+        "bench": "shards",
+        "tokens": total,
+        "documents": packed.documents,
+        "seq_len": seq_len,
+        "runs": runs,
+        "rows": [_figures(row, total) for row in rows],
+        "parts_tokens_per_s": parts,
+        "packing": {
+            "windows": packed.windows,
+            "padding": packed.padding,
+            "truncated": packed.truncated,
+            "windows_concatenated": packed.windows_concatenated,
+            "truncated_concatenated": packed.truncated_concatenated,
+        },
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the figures of `measure` as a table."""
+    rows = [
+        [row["what"], row["clet_tokens_per_s"] / 1e6, row["memmap_tokens_per_s"] / 1e6, row["times_memmap_s"]]
+        for row in result["rows"]
+    ]
+    packing, parts = result["packing"], result["parts_tokens_per_s"]
+    notes = [f"{what}: {rate / 1e6:,.0f} M tokens/s" for what, rate in parts.items()]
+    notes += [
+        f"padding {packing['padding']:.2%}, {packing['truncated']:,} of {result['documents']:,} documents cut; "
+        f"concatenated and cut {packing['truncated_concatenated']:,}",
+        f"medians of {result['runs']} paired runs after one warm-up; parts and processes in CPU seconds",
+    ]
+    title = f"{result['tokens']:,} tokens in windows of {result['seq_len']}"
+    report.show(title, ["what", "clet M/s", "memmap M/s", "time, memmap = 1"], rows, notes)
+
+
+def make_batches(tokens: int, seed: int) -> list[Batch]:
+    """Token batches of synthetic documents, about `tokens` ids in all, without texts."""
+    random = seeds.numpy_generator(seed, "bench/shards")
+    lengths = np.ceil(random.lognormal(6.0, 1.18, max(1, tokens // 800))).astype(np.int64)
+    values = (VOCAB * random.random(int(lengths.sum()), np.float32) ** 3).astype(_DTYPE)  # frequent ids are small
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    heads = Ragged.from_bytes([_head(number) for number in range(len(lengths))])
+    none = Ragged(np.zeros(0, np.uint8), np.zeros(len(lengths) + 1, np.int64))
+    whole = Batch(heads, none, np.zeros(len(lengths), np.uint8), Ragged(values, offsets), FINGERPRINT)
+    return [whole.take(range(at, min(at + BATCH_RECORDS, len(whole)))) for at in range(0, len(whole), BATCH_RECORDS)]
+
+
+def _head(number: int) -> bytes:
+    url = f"https://example.org/news/2026/article-{number}.html"
+    return orjson.dumps(
+        {
+            "id": record_id(str(number)),
+            "source": "feed",
+            "origin": "https://example.org/feed.xml",
+            "url": url,
+            "title": f"Article number {number} and what it is about",
+            "lang": "en",
+            "published": "2026-03-01T08:00:00Z",
+            "fetched": "2026-03-01T09:00:00Z",
+            "raw": record_id(str(number)) * 2,
+            "license": None,
+            "meta": {"guid": url},
+        }
+    )
+
+
+class _Work:
+    """Both sides of every row, over the same ids in the same folder."""
+
+    def __init__(self, folder: Path, batches: Sequence[Batch], seq_len: int):
+        self._folder, self._batches, self._seq_len = folder, batches, seq_len
+        self.counts = PackCounts()
+        self._write(folder / "shards")
+        self._entries: list[ShardEntry] = read_manifest(folder / "shards")
+        self._readers: list[ShardReader] = []
+        flat = folder / "flat.bin"
+        with open(flat, "wb") as file:
+            for entry in self._entries:
+                for windows in entry.open().all_windows():
+                    file.write(windows.ids.tobytes())
+        self._num_windows = os.path.getsize(flat) // _DTYPE.itemsize // seq_len
+        self._order = seeds.numpy_generator(1, "bench/shards/order").permutation(self._num_windows)
+        self._out = np.empty((AT_ONCE, seq_len), _DTYPE)
+        with open(folder / "in.clet", "wb") as file:
+            for batch in batches:
+                file.write(batch.to_frame())
+            file.write(end_frame(len(batches)))
+
+    def pairs(self) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
+        """What is measured: (clet, memmap)."""
+        return {
+            "write": (lambda: self._write(self._folder / "out"), self._write_memmap),
+            "in order": (self._read_in_order, lambda: self._read_memmap(None, AT_ONCE)),
+            "in order, memmap by window": (self._read_in_order, lambda: self._read_memmap(None, 1)),
+            "shuffled": (self._read_shuffled, lambda: self._read_memmap(self._order, AT_ONCE)),
+            "shuffled again": (self._read_again, lambda: self._read_memmap(self._order, AT_ONCE)),
+            "shuffled, memmap by window": (self._read_shuffled, lambda: self._read_memmap(self._order, 1)),
+        }
+
+    def parts(self) -> dict[str, Callable[[], float]]:
+        """Parts of writing, and the command: each returns the CPU seconds that it took."""
+        return {
+            "packing kernel": self._pack,
+            "sealing stored frames": lambda: self._seal(None),
+            "sealing zstd frames (level 1)": lambda: self._seal(1),
+            "clet shard FILE, whole process": lambda: self._process([]),
+            "clet shard --level 1 FILE, whole process": lambda: self._process(["--level", "1"]),
+        }
+
+    # ---- writing
+
+    def _write(self, path: Path) -> None:
+        with ShardDirectory.open(path) as directory:
+            plan = ShardPlan(self._seq_len, fingerprint=FINGERPRINT, vocab_size=VOCAB)
+            self.counts = build_shards(self._batches, directory, plan, _accept)
+            directory.commit()
+        if path.name == "out":
+            shutil.rmtree(path)
+
+    def _write_memmap(self) -> None:
+        path, at = self._folder / "out.bin", 0
+        ids = np.memmap(path, _DTYPE, "w+", shape=(sum(batch.num_tokens for batch in self._batches),))
+        for batch in self._batches:
+            ids[at : at + batch.num_tokens] = batch.tok.values
+            at += batch.num_tokens
+        ids.flush()
+        del ids
+        path.unlink()
+
+    def _pack(self) -> float:
+        room = new_room(windows_per_frame(self._seq_len, False), self._seq_len, _DTYPE)
+        packer = Packer(room, lambda: room.fill[: fit.PASSED].fill(0), None)
+        started = time.process_time()
+        for batch in self._batches:
+            packer.add(batch.tok.values, batch.tok.offsets[:-1], batch.tok.lengths)
+        packer.drain()
+        return time.process_time() - started
+
+    def _seal(self, level: int | None) -> float:
+        path = self._folder / "sealed.tmp"
+        writer = ShardWriter(path, ShardParams(self._seq_len, _DTYPE, FINGERPRINT, level=level))
+        room, took = writer.room, 0.0
+
+        def flush() -> None:
+            nonlocal took
+            started = time.process_time()
+            writer.flush()
+            took += time.process_time() - started
+
+        packer = Packer(room, flush, None)
+        for batch in self._batches:
+            packer.add(batch.tok.values, batch.tok.offsets[:-1], batch.tok.lengths)
+        packer.drain()
+        flush()
+        started = time.process_time()
+        writer.sync()
+        took += time.process_time() - started
+        path.unlink()
+        return took
+
+    def _process(self, flags: list[str]) -> float:
+        path = self._folder / "process"
+        command = [sys.executable, "-m", "clet", "shard", str(self._folder / "in.clet"), "-o", str(path), "-q"]
+        command += ["--seq-len", str(self._seq_len), *flags]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        told = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        process.stderr.close()
+        if process.returncode:
+            raise InputError(f"clet shard ended with {process.returncode}: {told.decode(errors='replace').strip()}")
+        shutil.rmtree(path)
+        return usage.ru_utime + usage.ru_stime
+
+    # ---- reading
+
+    def _read_in_order(self) -> None:
+        for entry in self._entries:
+            for windows in entry.open().all_windows():
+                for at in range(0, len(windows.ids), AT_ONCE):
+                    self._take(windows.ids[at : at + AT_ONCE])
+
+    def _read_shuffled(self) -> None:
+        self._readers = [entry.open() for entry in self._entries]
+        self._read_again()
+
+    def _read_again(self) -> None:
+        for portion in Loader(self._readers, batch=AT_ONCE, seed=1):
+            self._take(portion.windows.ids)
+
+    def _read_memmap(self, order: np.ndarray | None, at_once: int) -> None:
+        ids = np.memmap(self._folder / "flat.bin", _DTYPE, "r").reshape(-1, self._seq_len)
+        for at in range(0, self._num_windows, at_once):
+            self._take(ids[at : at + at_once] if order is None else ids[order[at : at + at_once]])
+
+    def _take(self, ids: np.ndarray) -> None:
+        np.copyto(self._out[: len(ids)], ids)
+
+
+def _accept(batch: Batch, row: int, reason: str) -> None:
+    raise InputError(f"record {row} was rejected: {reason}")
+
+
+def _timed(run: Callable[[], None]) -> tuple[float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _rate(total: int, run: Callable[[], float], runs: int) -> float:
+    run()
+    return total / max(median(run() for _ in range(runs)), 1e-9)
+
+
+def _figures(row: _Row, total: int) -> dict[str, Any]:
+    return {
+        "what": row.what,
+        "clet_s": row.clet_s,
+        "clet_cpu_s": row.clet_cpu_s,
+        "memmap_s": row.memmap_s,
+        "clet_tokens_per_s": total / median(row.clet_s),
+        "memmap_tokens_per_s": total / median(row.memmap_s),
+        "times_memmap_s": median(ours / theirs for ours, theirs in zip(row.clet_s, row.memmap_s, strict=True)),
+    }
