@@ -151,13 +151,18 @@ def parse_line(line: bytes) -> Record:
     return record
 
 
-def parse_object(line: bytes) -> dict[str, Any]:
-    """One JSON line as an object that can be written again as it was read. Raises RecordError with the reason."""
+def parse_object(line: bytes, *, mend: bool = False) -> dict[str, Any]:
+    """One JSON line as an object that can be written again as it was read. Raises RecordError with the reason.
+
+    `mend`: halves of surrogate pairs, which no JSON of ours holds, become U+FFFD instead.
+    """
     if len(line) > MAX_LINE_BYTES:
         raise RecordError("line too long")
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
+        if not mend:
+            raise RecordError("not JSON") from None
         value = _with_lone_surrogates(line)
     if not isinstance(value, dict):
         raise RecordError("not an object")

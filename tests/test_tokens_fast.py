@@ -172,7 +172,7 @@ def test_characters_younger_than_unicode_14_are_left_to_the_reference(elsewhere)
     reference, fast = engines(byte_level())
     texts = [*old, *young, *old]
     assert_same(encode(fast, texts), reference.encode(texts, WIDE), texts)
-    assert sorted(elsewhere) == sorted(text for text in young if text != "\u0378")
+    assert elsewhere == young
     elsewhere.clear()
     encode(engines(like_llama())[1], texts)
     assert elsewhere == []  # its text is not split by what characters are

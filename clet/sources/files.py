@@ -181,7 +181,8 @@ def _document(
             return None
         if looks_like_html(text):
             markup = decode_text(body, markup=True)
-            title, language, text = page_title(markup), page_language(markup), page_text(markup)
+            title, language = page_title(markup), page_language(markup)
+            text = page_text(markup, context.options.extract)
         elif _MARKDOWN.search(path) and (match := _HEADING.match(text)):
             title = match[1]
         if _PROSE.search(path):

@@ -142,7 +142,7 @@ class _Lines:
                 yield document
 
     def _document(self, line: bytes) -> Document:
-        fields = parse_object(line)
+        fields = parse_object(line, mend=True)
         text = text_of(fields)
         if text is None:
             raise RecordError("no text")

@@ -128,7 +128,7 @@ class FastEngine:
         ends = np.cumsum([len(row) + len(SEPARATOR) for row in rows])
         found = np.searchsorted(ends, starts, side="right")
         unknown = set(found[bits & UNKNOWN > 0].tolist())
-        for row in set(found.tolist()):
+        for row in np.unique(found).tolist():
             text = str(rows[row], "utf-8")
             normal = text if row in unknown else self._reference.normalise(text)
             # Added tokens are looked for before the text is normalised.

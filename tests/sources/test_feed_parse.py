@@ -448,3 +448,9 @@ def test_opml_lists_its_feeds_once_and_resolved():
     expected = ["https://a.example/f", "https://n.example/g", "http://b.example/h", "https://c.example/"]
     assert parse_feed(body, ADDRESS).lists == expected
     assert parse_feed(body.replace(b"</outline>", b"", 1).replace(b"x", b"x & y", 1), ADDRESS).lists == expected
+
+
+def test_a_tag_of_endless_attributes_is_refused_before_it_is_parsed():
+    attributes = " ".join(f'a{number}="x"' for number in range(20_000))
+    with pytest.raises(SourceFailed, match="a tag of over"):
+        parse_feed(f'<rss version="2.0"><channel><item {attributes}/></channel></rss>'.encode(), None)

@@ -13,7 +13,8 @@ from clet.container import MAGIC
 from clet.exits import InputError
 from clet.record import record_id
 from clet.sources import jsonl, paths
-from clet.sources.adapter import Options, SourceFailed
+from clet.exits import InputError
+from clet.sources.adapter import Options
 
 
 def read(locator, given):
@@ -72,11 +73,23 @@ def test_a_record_comes_back_as_it_was_without_tokens(tmp_path, context, record)
 
 
 def test_bad_lines_are_reported_with_their_place_and_passed_over(tmp_path, context):
-    bad = [b"not json", b"[1]", b'{"title": "no text"}', b'{"text": 3}', b'{"text": "\\ud800"}', b"\xff\xfe"]
+    bad = [b"not json", b"[1]", b'{"title": "no text"}', b'{"text": 3}', b'{"text": "\\ud8"}', b"\xff\xfe"]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join([*bad, b"", b'{"text": "good"}', b""]))
     given = context("jsonl")
     assert [document["text"] for document in read(tmp_path / "a.jsonl", given)] == ["good"]
     assert [place for place, _, _ in given.outlet.lines] == [f"{tmp_path}/a.jsonl:{n}" for n in range(1, 7)]
+
+
+def test_half_a_surrogate_pair_becomes_the_replacement_character_and_whole_ones_stay(tmp_path, context):
+    written = rb'{"text": "half \ud83d of \uD83D\uDE00 and \\ud83d and \udc00"}'
+    (tmp_path / "a.jsonl").write_bytes(written + b"\n")
+    (document,) = read(tmp_path / "a.jsonl", context("jsonl"))
+    assert document["text"] == "half \ufffd of \U0001f600 and \\ud83d and \ufffd"
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path, context):
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "1"}\n{"text": "2"}\n')
+    assert [document["text"] for document in read(tmp_path / "a.jsonl", context("jsonl"))] == ["1", "2"]
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress], ids=["plain", "gzip", "zstd"])
@@ -126,7 +139,7 @@ def test_a_truncated_file_fails_after_what_came_before_and_continues_when_whole(
     path, cursor, given = tmp_path / "a.jsonl", {}, lines({"text": "1"}, {"text": "2"})
     path.write_bytes(pack(lines({"text": "0"})) + pack(given)[:-3])
     documents, got = jsonl.read(str(path), context("jsonl", cursor)), []
-    with pytest.raises(SourceFailed, match="truncated"):
+    with pytest.raises(InputError, match="truncated"):
         for document in documents:
             got.append(document["text"])
     path.write_bytes(pack(lines({"text": "0"})) + pack(given))
@@ -192,7 +205,7 @@ def test_hostile_lines_become_clean_documents_or_are_refused(tmp_path, context):
 def test_a_line_without_end_fails_before_it_fills_the_memory(tmp_path, context, monkeypatch):
     monkeypatch.setattr(streams, "MAX_LINE_BYTES", 1 << 20)
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "' + b"x" * (3 << 20))
-    with pytest.raises(SourceFailed, match="this is no JSONL"):
+    with pytest.raises(InputError, match="this is no JSONL"):
         read(tmp_path / "a.jsonl", context("jsonl"))
 
 
@@ -229,7 +242,7 @@ def test_language_is_detected_past_any_amount_of_white_space(tmp_path, context):
 
 def test_token_batches_are_sent_to_the_next_stage(tmp_path, context):
     (tmp_path / "a.jsonl").write_bytes(MAGIC + bytes(100))
-    with pytest.raises(SourceFailed, match="token batches"):
+    with pytest.raises(InputError, match="token batches"):
         read(tmp_path / "a.jsonl", context("jsonl"))
 
 

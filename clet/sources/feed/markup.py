@@ -31,6 +31,8 @@ from clet.sources.text.decode import decode_text
 MAX_MARKUP = 1 << 20  # tags; a feed that fills the 32 MB which the fetcher allows has half of that
 MAX_DEPTH = 200
 MAX_ATTRIBUTES = 256  # of an element
+MAX_TAG_CHARS = 65_536
+_LONG_TAG = re.compile(rf"<[A-Za-z][^<>]{{{MAX_TAG_CHARS}}}")
 MAX_NAMESPACE_CHARS = 200
 MAX_NULS = 40  # in the first _HEAD_CHARS; below, they are a fault in a feed and are dropped
 XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
@@ -63,6 +65,8 @@ def parse_markup(body: bytes, charset: str | None) -> etree._Element:
     text = _decoded(body, charset)
     if text.count("\0", 0, _HEAD_CHARS) > MAX_NULS:
         raise SourceFailed("binary, not a feed")
+    if _LONG_TAG.search(text):  # libxml2 compares each attribute with all before it
+        raise SourceFailed(f"a tag of over {MAX_TAG_CHARS} characters, not a feed")
     if text.count("<") > MAX_MARKUP:
         raise SourceFailed(f"over {MAX_MARKUP} tags, not a feed")
     declaration = _DECLARATION.match(text)

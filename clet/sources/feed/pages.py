@@ -80,7 +80,7 @@ class Pages:
             markup = decode_text(page.body, page.charset, markup=True)
         except NotText:
             return None
-        text = page_text(markup)
+        text = page_text(markup, self._context.options.extract)
         if len(text) <= len(body) or not is_about(text, title, body):
             return None
         return MainText(text, page_title(markup), page_language(markup), raw_hash(page.body), page.url)

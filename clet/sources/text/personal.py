@@ -65,7 +65,8 @@ def find_personal(text: str) -> Iterator[Find]:
 def _emails(text: str) -> Iterator[Find]:
     for match in _DOMAIN.finditer(text):
         at, end, top = match.start(), match.end(), match[2].lower()
-        if len(top) > 2 and top.isascii() and top not in TOP_LEVEL and top not in _SPECIAL and not top.startswith("xn--"):
+        known = top in TOP_LEVEL or top in _SPECIAL or top.startswith("xn--")
+        if len(top) > 2 and top.isascii() and not known:
             continue
         local = _LOCAL_REVERSED.match(text[max(0, at - 65) : at][::-1])
         if local is None or len(local[0]) > 64 or local[0].startswith("."):

@@ -176,7 +176,7 @@ class _Reading:
             self._complaints.bad("broken", f"{place}: its block has not the digest that its header tells")
         else:
             try:
-                found = read_content(record)
+                found = read_content(record, self._context.options.extract)
             except BadBody as error:
                 self._complaints.bad("broken", f"{place}: {error}")
                 return None

@@ -37,7 +37,7 @@ class Content:
     raw: str
 
 
-def read_content(record: Record) -> Content | str:
+def read_content(record: Record, extract: str) -> Content | str:
     """The content of a record with a block, or the word under which one without any is counted. Raises BadBody."""
     kind, body = record.headers.get("content-type", ""), record.block or b""
     if record.kind == "response" and (is_answer(body) or kind.lower().startswith("application/http")):
@@ -49,13 +49,13 @@ def read_content(record: Record) -> Content | str:
     if not body.strip():
         return "empty"
     try:
-        found = _read_text(body, *_split_type(kind))
+        found = _read_text(body, *_split_type(kind), extract)
     except NotText:
         found = None
     return "type" if found is None else Content(*found, raw_hash(body))
 
 
-def _read_text(body: bytes, kind: str, charset: str | None) -> tuple[str, str | None, str | None] | None:
+def _read_text(body: bytes, kind: str, charset: str | None, extract: str) -> tuple[str, str | None, str | None] | None:
     """(text, title, language), or None where the type is not wanted. Raises NotText."""
     page = kind in _PAGES
     if body.startswith(_BINARY) or not (page or kind in _UNSAID or (kind[:5] == "text/" and not _NO_TEXT.match(kind))):
@@ -67,7 +67,7 @@ def _read_text(body: bytes, kind: str, charset: str | None) -> tuple[str, str | 
         return None
     if not page:
         return text, None, None
-    return page_text(text), page_title(text), page_language(text)
+    return page_text(text, extract), page_title(text), page_language(text)
 
 
 def _split_type(value: str) -> tuple[str, str | None]:
