@@ -152,7 +152,11 @@ def _gigatoken(tokenizer: str, column: Ragged, jobs: int) -> Pass:
         import gigatoken
     except ImportError as error:
         raise LeftOut(str(error)) from None
-    engine, texts = gigatoken.Tokenizer(_tokenizer_file(tokenizer)), _texts(column)
+    try:
+        engine = gigatoken.Tokenizer(_tokenizer_file(tokenizer))
+    except RuntimeError as error:
+        raise LeftOut(str(error).partition("\n")[0]) from None
+    texts = _texts(column)
 
     def encode() -> tuple[np.ndarray, np.ndarray]:
         rows = engine.encode_batch(texts, parallel=jobs > 1)

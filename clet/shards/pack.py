@@ -11,9 +11,9 @@ Horizon: nothing waits longer than until the second packing after it came, hence
 (2,048 windows). Beyond that distance the order in which documents came is kept; windows that leave together are in the
 order of their first pieces.
 
-Padding: under 0.1% where lengths spread around a window's (log-normal), 2% for news of 500 +- 300 tokens in windows of
-512; where all documents are a little longer than half a window no two fit together, and up to half is padding: then
-choose a longer window.
+Padding: 0.2% for pages of an encyclopedia, 0.7% for news of 1,200 tokens in windows of 2,048, of which it cuts 9%
+where concatenating cuts 52%; 2% for short news in windows of 512. Where all documents are a little longer than half a
+window no two fit together, and up to half is padding: then choose a longer window.
 
 The result depends on the sequence of documents alone, not on how `add` was called. Memory: `buffer_windows` windows
 of ids and 28 bytes a piece. Time: see `fit`.

@@ -51,7 +51,8 @@ class Reference:
 
     def normalise(self, text: str) -> str:
         """The text as the normalizer of this tokenizer leaves it."""
-        return self._engine.normalizer.normalize_str(text) if self._engine.normalizer else text
+        normalizer = self._engine.normalizer
+        return text if normalizer is None else normalizer.normalize_str(text)
 
     def id_of(self, token: str) -> int | None:
         """The id of a token by its name, special or not."""

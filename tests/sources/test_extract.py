@@ -114,6 +114,11 @@ def test_a_page_without_a_main_part_is_kept_whole():
     ]
 
 
+def test_a_page_that_hides_itself_until_its_scripts_have_run_is_read():
+    assert page_text(f"<body style='visibility:hidden'><p>{SENTENCE}</p><p hidden>No.</p>") == SENTENCE.strip()
+    assert page_text(f"<body><div aria-hidden=true><p>{SENTENCE}</p></div>") == SENTENCE.strip()
+
+
 def test_a_page_made_by_a_script_gives_the_text_of_its_linked_data():
     body = (SENTENCE * 4).strip()
     page = '<body><div id=app></div><script type="application/ld+json">{"articleBody" : "%s \\u00e9"}</script>'

@@ -13,7 +13,6 @@ from clet.container import MAGIC
 from clet.exits import InputError
 from clet.record import record_id
 from clet.sources import jsonl, paths
-from clet.exits import InputError
 from clet.sources.adapter import Options
 
 

@@ -15,7 +15,7 @@ PLAIN, MAYBE, FURNITURE, VOICES, HIDDEN, NEVER = range(6)
 
 MAYBE: furniture if it is full of links. FURNITURE: menus, side columns, advertisements; such names are also found on
 elements that hold the whole page. VOICES: comments, teasers of other pages, calls to subscribe: text, but another's.
-HIDDEN: not shown. NEVER is said of nothing.
+HIDDEN: not shown. NEVER is said of nothing: who skips that skips nothing.
 """
 
 MAX_NAME_CHARS = 400  # of a class or id attribute; longer ones are cut

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from clet.record import canonical_text
-from clet.sources.text.boilerplate import HIDDEN
+from clet.sources.text.boilerplate import HIDDEN, NEVER
 from clet.sources.text.dates import read_date
 from clet.sources.text.decode import one_line
 from clet.sources.text.layout import write
@@ -48,12 +48,11 @@ def fragment_text(markup: str) -> str:
     """Canonical text of a piece of HTML; text without any markup is taken as it is."""
     if not _MARKUP.search(markup):
         return canonical_text(markup)
-    outline = read_outline(markup[:MAX_HTML_CHARS], HIDDEN)
-    return write(outline, range(len(outline.text)))
+    return _all_text(markup, HIDDEN)
 
 
 def page_text(markup: str, extract: str = "fast") -> str:
-    """Canonical text of the main part of a page; of the whole page where no main part stands out.
+    """Canonical text of the main part of a page; of the whole page, at last with what is hidden, where there is none.
 
     `extract` is fast or precise. Raises PreciseMissing where the latter is not installed.
     """
@@ -61,13 +60,13 @@ def page_text(markup: str, extract: str = "fast") -> str:
     if extract == "precise":
         from clet.sources.text.precise import precise_text
 
-        return precise_text(markup) or fragment_text(markup)
+        return precise_text(markup) or _all_text(markup, HIDDEN)
     text = write(*find_main_text(markup))
     if len(text) < ENOUGH_CHARS:
         linked = _linked_body(markup)
         if len(linked) > 2 * len(text):  # the page is made by a script, and its text is there for search engines
             return linked
-    return text or fragment_text(markup)
+    return text or _all_text(markup, HIDDEN) or _all_text(markup, NEVER)
 
 
 def page_title(markup: str) -> str | None:
@@ -103,6 +102,11 @@ def page_date(markup: str) -> datetime | None:
         if moments:
             return moments[0] if len({moment.date() for moment in moments}) == 1 else None
     return None
+
+
+def _all_text(markup: str, skip: int) -> str:
+    outline = read_outline(markup[:MAX_HTML_CHARS], skip)
+    return write(outline, range(len(outline.text)))
 
 
 def _metas(head: str) -> Iterator[dict[str, str]]:

@@ -34,7 +34,7 @@ MAX_BOXES = 300_000  # beyond, boxes join the block they are in
 MAX_STEPS = 100_000_000  # of the parser, looking for what an end tag ends: about half a second
 _CHUNK = 1 << 16
 
-_BOX, _PREFORMATTED, _SIDE, _MAIN, _INLINE, _LINK, _BREAK, _MATH, _TEX, _DROP = range(10)
+_BOX, _PREFORMATTED, _SIDE, _MAIN, _ROOT, _INLINE, _LINK, _BREAK, _MATH, _TEX, _DROP = range(11)
 _KINDS: dict[str, int] = {
     **dict.fromkeys(("address", "blockquote", "caption", "center", "details", "div", "fieldset", "figcaption"), _BOX),
     **dict.fromkeys(("figure", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "legend"), _BOX),
@@ -42,7 +42,8 @@ _KINDS: dict[str, int] = {
     **dict.fromkeys(("table", "tbody", "td", "tfoot", "th", "thead", "tr"), _BOX),
     **dict.fromkeys(("listing", "plaintext", "pre", "xmp"), _PREFORMATTED),
     **dict.fromkeys(("aside", "footer", "menu", "nav", "noscript", "search"), _SIDE),
-    **dict.fromkeys(("html", "body", "main", "article"), _MAIN),
+    **dict.fromkeys(("main", "article"), _MAIN),
+    **dict.fromkeys(("html", "body"), _ROOT),
     "a": _LINK,
     "br": _BREAK,
     "math": _MATH,
@@ -204,9 +205,11 @@ class _Reader(_Target):
                             verdict = other
                     elif name in _TELLING:
                         verdict = max(verdict, attribute_verdict(name, value))
-                if kind == _SIDE:
+                if kind == _ROOT:
+                    verdict = PLAIN  # a page that hides all of itself shows it when its scripts have run
+                elif kind == _SIDE:
                     verdict = max(verdict, FURNITURE)
-                elif kind == _MAIN and verdict < HIDDEN and (verdict == FURNITURE or tag != "article"):
+                elif kind == _MAIN and (verdict == FURNITURE or (verdict < HIDDEN and tag == "main")):
                     verdict = PLAIN
                 if verdict >= FURNITURE and (verdict >= limit or (strict and tag in _LEAVES)):
                     skipping, kept = 1, len(pieces)
