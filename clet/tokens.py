@@ -40,9 +40,13 @@ _jobs = 1
 
 
 class Tokenizer:
-    """A loaded `tokenizer.json`. Attributes: `fingerprint`, `vocab_size`, `eos_id` (None if unknown), `dtype`."""
+    """A loaded `tokenizer.json`. Attributes: `fingerprint`, `vocab_size`, `eos_id` (None if unknown), `dtype`.
 
-    def __init__(self, path: Path, body: bytes, eos_name: str | None):
+    It may be used by several threads. Without `fast` the reference encodes everything: for a server, which must not
+    stand still while another engine is loaded.
+    """
+
+    def __init__(self, path: Path, body: bytes, eos_name: str | None, *, fast: bool = True):
         try:
             spec = orjson.loads(body)
             self._reference = Reference(body)
@@ -56,12 +60,12 @@ class Tokenizer:
         self.eos_id: int | None = next((index for index in ids if index is not None), None)
         self._body = body  # parsed again where it is needed: as objects it takes ten times the memory
         self._fast: FastEngine | None = None
-        self._decided = False
+        self._decided = not fast
         self._deciding = threading.Lock()
         self._seen = 0
 
     @staticmethod
-    def load(path: str | Path) -> Tokenizer:
+    def load(path: str | Path, *, fast: bool = True) -> Tokenizer:
         """The tokenizer in a `tokenizer.json` or in a model directory. Raises UsageError or InputError."""
         path = Path(path)
         is_directory = os.path.isdir(path)  # Path.is_dir raises where the folder above may not be searched
@@ -73,7 +77,7 @@ class Tokenizer:
             body = file.read_bytes()
         except OSError as error:
             raise UsageError(f"{file}: {error.strerror}; name a tokenizer.json or a model directory") from None
-        return Tokenizer(file, body, _eos_name(directory / "tokenizer_config.json"))
+        return Tokenizer(file, body, _eos_name(directory / "tokenizer_config.json"), fast=fast)
 
     @property
     def engine(self) -> str:
@@ -81,7 +85,7 @@ class Tokenizer:
         return (self._fast or self._reference).name
 
     def choose_engine(self) -> str:
-        """Load the fast engine now, if it can be exact, and not only when there is text for it; the engine's name."""
+        """Load the fast engine now, if it may be used, and not only when there is text for it; the engine's name."""
         with self._deciding:
             if not self._decided:
                 self._fast = self._load_fast()

@@ -80,6 +80,12 @@ def test_the_fast_engine_is_loaded_when_there_is_text_for_it(loaded, monkeypatch
     assert tokenizer.engine == "gigatoken"
 
 
+def test_a_server_can_do_without_the_fast_engine(tmp_path):
+    tokenizer = Tokenizer.load(saved(byte_level(), tmp_path), fast=False)
+    assert tokenizer.choose_engine() == "tokenizers"
+    assert tokenizer.decode(tokenizer.encode(["text"])[0]) == "text"
+
+
 def test_ids_are_of_two_bytes_where_the_vocabulary_allows(loaded):
     small, large = loaded(), loaded(byte_level(added_tokens=[]))
     assert small.encode(["abc"]).values.dtype == np.uint16

@@ -5,10 +5,10 @@ list of ints: the ids come back in one buffer, which is cut where that token sta
 two engines may see differently is kept from it (`characters`): documents with characters younger than Unicode 14.0 go
 to the reference, and where a tokenizer normalises to NFC, the reference's normalizer does it.
 
-With one job the engine runs in the calling thread and holds the interpreter for one piece (about a millisecond); with
-more, byte-level tokenizers are encoded by that many threads of the engine, the interpreter released. Ids depend on
-neither. Memory: the vocabulary twice (30 to 100 MB), and a cache of the pieces of text seen, which the engine never
-empties: it is loaded anew when the process has grown by CACHE_BYTES since.
+With one job the engine runs in the calling thread and holds the interpreter for one piece (1 to 5 ms); with more,
+byte-level tokenizers are encoded by that many threads of the engine, the interpreter released. Ids depend on neither.
+Memory: the vocabulary (30 to 100 MB, and a part of it again for each thread), and a cache of the words seen, which
+the engine never empties: it is loaded anew when the process has grown by CACHE_BYTES since.
 """
 
 from __future__ import annotations
