@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clet.bench import report
+from clet.bench import extraction, report
 
 
 def show(result: dict[str, Any]) -> None:
@@ -53,6 +53,13 @@ def _replay(replay: dict[str, Any], machine: str) -> None:
     report.show(f"captures replayed in the order of their dates, {machine}", ["what", "number"], rows)
 
 
+def _pages(sets: dict[str, Any], machine: str) -> None:
+    for name, found in sets.items():
+        columns, rows, notes = extraction.table(found)
+        versions = [f"{peer} {version}" for peer, version in found["versions"].items() if version]
+        report.show(f"main text of {name}, {machine}", columns, rows, [*notes, ", ".join(versions)])
+
+
 def _speed(speed: dict[str, Any], machine: str) -> None:
     command_s, alone_s = sorted(speed["command_s"]), sorted(speed["tokenizer_s"])
     middle = len(command_s) // 2
@@ -87,6 +94,7 @@ _PARTS = {
     "read": _read,
     "feeds": _feeds,
     "replay": _replay,
+    "pages": _pages,
     "speed": _speed,
     "arrival": _arrival,
     "memory": _memory,
