@@ -138,9 +138,9 @@ def _latin_language(sample: str) -> str | None:
     *_, second, most = sorted(hits)
     best = _CODES[hits.index(most)]
     number = len(words)
-    if number >= SURE_WORDS and most >= max(SURE_SHARE * number, SURE_RATIO * second):
-        if len(_SETS[best].intersection(words)) >= SURE_DIFFERENT:
-            return best
+    sure = number >= SURE_WORDS and most >= max(SURE_SHARE * number, SURE_RATIO * second)
+    if sure and len(_SETS[best].intersection(words)) >= SURE_DIFFERENT:
+        return best
     profiles = _profiles(sample)
     clear = most >= max(MIN_WORDS, MIN_WORD_SHARE * number, WORD_RATIO * second, second + MIN_WORD_LEAD)
     if clear and best in [code for code, _ in profiles]:
