@@ -79,11 +79,11 @@ def _speed(speed: dict[str, Any], machine: str) -> None:
 def _arrival(arrival: dict[str, Any], machine: str) -> None:
     names = {"stdin": "lines of standard input", "feed": "entries of a polled feed", "batch": "collected, then run"}
     rows = [
-        [names[name], each["documents"], each["median_s"], each["p99_s"], each["max_s"]]
+        [names[name], each["documents"], *(1000 * each[key] for key in ("median_s", "p99_s", "max_s"))]
         for name, each in arrival.items()
     ]
     sooner = arrival["batch"]["median_s"] / arrival["stdin"]["median_s"]
-    columns = ["way in", "documents", "median s", "p99 s", "max s"]
+    columns = ["way in", "documents", "median ms", "p99 ms", "max ms"]
     report.show(
         f"from arrival to tokens, {machine}", columns, rows, [f"median {sooner:,.0f} times sooner than collected"]
     )
