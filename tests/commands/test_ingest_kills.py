@@ -153,4 +153,4 @@ def test_runs_killed_at_random_moments_leave_a_whole_file_or_none_and_lose_nothi
     assert start(world, "-o", str(world.folder / "last.jsonl")).wait(timeout=60) in (0, 3)
     note(ids, (world.folder / "last.jsonl").read_bytes().splitlines(keepends=True))
     assert ids.keys() == world.texts
-    assert 0 < whole
+    assert whole > 0
