@@ -35,7 +35,8 @@ class Sink:
     def __init__(self, target: str):
         self._name = "stdout" if target == "-" else target
         self._path = Path(os.path.realpath(target))
-        self.is_file = target != "-" and (os.path.isfile(self._path) or not os.path.exists(self._path))
+        # Asked of the target, not of the path: a shell's >(command) is /dev/fd/63, which leads to no name at all.
+        self.is_file = target != "-" and (os.path.isfile(target) or not os.path.exists(target))
         self._closed = False
         try:
             if self.is_file:
