@@ -35,6 +35,11 @@ def cache_directory() -> Path:
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory() / f"numba-{__version__}"))
 
 import numba  # noqa: E402 - the cache's place is read at import
+from numba.core import entrypoints  # noqa: E402
+
+# Before its first compilation numba imports the packages that have types to register; ours needs none of them, and
+# awkward, which comes with gigatoken, takes half as long to import as all else that a stage imports.
+entrypoints._already_initialized = True
 
 njit = functools.partial(numba.njit, cache=True, nogil=True, error_model="numpy")
 prange = numba.prange
