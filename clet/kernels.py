@@ -15,7 +15,6 @@ from pathlib import Path
 
 from clet import __version__
 
-
 KERNEL_ROOMS = ("bench", "dedup", "priority", "shards")
 KEEP_S = 30 * 86_400
 
