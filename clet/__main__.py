@@ -85,7 +85,9 @@ def main() -> int:
     gc.set_threshold(50_000, 20, 100)
     from clet.cli import run
 
-    return run(arguments)
+    status = run(arguments)
+    gc.freeze()  # the interpreter's last look for cycles goes through them all once more, and once more
+    return status
 
 
 if __name__ == "__main__":

@@ -3,9 +3,8 @@
 import shutil
 
 import pytest
-from faults import parts, places, strike
+from faults import parts, places, run_here, strike
 
-from clet.cli import run
 from clet.exits import ExitCode
 from clet.shards.manifest import read_manifest
 from clet.shards.verify import verify_shard
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.faults
 def shard(folder, *more):
     """The command on the batches in `folder`, added to `folder/out`."""
     words = ["shard", folder / "in.clet", "-o", folder / "out", "-q", "--seq-len", "16", "--shard-tokens", "200", *more]
-    return run([str(word) for word in words])
+    return run_here(*words)
 
 
 @pytest.fixture(scope="module", params=[(), ("-j", "2", "--level", "1")], ids=["stored", "zstd-j2"])
