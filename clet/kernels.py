@@ -7,12 +7,18 @@ compile again in every process.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from clet import __version__
+
+KERNEL_ROOMS = ("bench", "dedup", "priority", "shards")
+KEEP_S = 30 * 86_400
 
 
 def cache_directory() -> Path:
@@ -32,9 +38,38 @@ def cache_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="clet-"))
 
 
-# numba notices a change of the file that a kernel is in, but not of a kernel it calls in another file: the version of
-# clet is part of the place, so that an update compiles anew.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory() / f"numba-{__version__}"))
+def _edition() -> str:
+    """What the kernels are compiled from, in 16 hex digits: name, size and time of each file that may hold one."""
+    home = Path(__file__).parent
+    found = []
+    for folder in (home, *(home / room for room in KERNEL_ROOMS)):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    status = entry.stat()
+                    found.append((folder.name, entry.name, status.st_size, status.st_mtime_ns))
+    return hashlib.blake2b(repr(sorted(found)).encode(), digest_size=8).hexdigest()
+
+
+def _place() -> Path:
+    """This edition's folder in the cache; those of others that were not used for a month are removed."""
+    place = cache_directory() / f"numba-{__version__}-{_edition()}"
+    try:
+        if not place.exists():
+            place.mkdir(mode=0o700)
+            for old in place.parent.glob("numba-*"):
+                if time.time() - old.stat().st_mtime > KEEP_S:
+                    shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.utime(place)
+    except OSError:
+        pass  # another process was faster, or the disk is full: numba compiles without a cache then
+    return place
+
+
+# numba notices a change of the file that a kernel is in, but not of a kernel it calls in another file, nor that one
+# moved: kernels are kept by all that they may be compiled from, so that an update compiles anew.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_place()))
 
 import numba  # noqa: E402 - the cache's place is read at import
 from numba.core import entrypoints  # noqa: E402

@@ -95,6 +95,11 @@ def _memory(memory: dict[str, Any], machine: str) -> None:
     report.show(f"memory of clet ingest, {machine}", columns, rows)
 
 
+def _many(many: dict[str, Any], machine: str) -> None:
+    rows = [[name.replace("_", " "), each] for name, each in many.items()]
+    report.show(f"{many['feeds']:,} feeds followed by one process, {machine}", ["what", "number"], rows)
+
+
 _PARTS = {
     "read": _read,
     "feeds": _feeds,
@@ -103,4 +108,5 @@ _PARTS = {
     "speed": _speed,
     "arrival": _arrival,
     "memory": _memory,
+    "many": _many,
 }

@@ -23,7 +23,7 @@ from typing import Any
 
 import orjson
 
-from clet.exits import InputError
+from clet.exits import InputError, UsageError
 
 SAMPLE_S = 0.2
 _ALONE = """
@@ -104,8 +104,10 @@ def memory(texts: Sequence[str], tokenizer: str, *, records: int, chars: int = 2
         summary = orjson.loads(process.stderr.read().strip().splitlines()[-1])
     if summary["in"] != records:
         raise InputError(f"{records} records went in, {summary['in']} were taken")
-    early = max(size for sent, size in samples if sent <= records / 10)
-    late = max(size for sent, size in samples if sent > records / 10)
+    early = max((size for sent, size in samples if sent <= records / 10), default=0)
+    late = max((size for sent, size in samples if sent > records / 10), default=0)
+    if not early or not late:
+        raise UsageError(f"{records} records passed before there was anything to see; name more")
     return {
         "records": records,
         "early_mb": early / 1e6,

@@ -159,6 +159,9 @@ def ingest(
     runs: Annotated[
         int, typer.Option("--runs", min=0, max=100, metavar="N", help="Runs for speed; 0 leaves it out.")
     ] = 3,
+    many: Annotated[
+        int, typer.Option("--many", min=0, max=50_000, metavar="N", help="Feeds that one process follows for a minute.")
+    ] = 0,
     jobs: Jobs = 1,
 ) -> int:
     """What clet ingest reads, finds and extracts, and how soon, how fast and in how much memory.
@@ -169,7 +172,7 @@ def ingest(
     from clet.bench.ingest import Plan, measure
     from clet.bench.ingest_report import show
 
-    plan = Plan(feeds, captures, tuple(pages or ()), rate, seconds, records, runs, jobs)
+    plan = Plan(feeds, captures, tuple(pages or ()), rate, seconds, records, runs, many, jobs)
     result = {"bench": "ingest", **report.conditions(), **measure(sources or [], tokenizer, plan)}
     if log.json:
         report.show_json(result)

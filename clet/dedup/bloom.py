@@ -32,10 +32,10 @@ import numpy as np
 
 from clet import seeds
 from clet.dedup.minhash import K, Shape, mix
-from clet.dedup.pages import PAGE_WORDS, Mapped, Pages, PageWriter, check_page, check_words
 from clet.dedup.table import KEPT, NEAR, Decisions, Rows
 from clet.exits import InputError, UsageError
 from clet.kernels import njit
+from clet.pages import PAGE_WORDS, Mapped, Pages, PageWriter, check_page, check_words
 from clet.state import State, fsync_directory
 
 GROUPS = 16

@@ -2,7 +2,7 @@
 
 Keys and bands are sorted, with a directory of their leading bits that points into them about every eight entries: a
 lookup reads one word of the directory and one or two cache lines, in a file that is mapped and checked page by page
-(`clet.dedup.pages`). Segments are made of the tables in memory (`write_tables`) or of two neighbours (`merge`), which
+(`clet.pages`). Segments are made of the tables in memory (`write_tables`) or of two neighbours (`merge`), which
 reads and writes them front to back in bounded memory.
 
 Bytes a document: 64, 20 a key (two keys a document, one a repeat), 256 of bands and 4 a value of the sample; 16 a
@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clet.dedup.minhash import BANDS, add_to_set, new_set, similarity
-from clet.dedup.pages import Mapped, Pages, PageWriter, check_words, half, word
 from clet.dedup.table import (
     BUCKET,
     BY_ID,
@@ -36,6 +35,7 @@ from clet.dedup.table import (
 )
 from clet.exits import InputError
 from clet.kernels import njit
+from clet.pages import Mapped, Pages, PageWriter, check_words, half, word
 
 PER_BUCKET = 8  # entries between two of a directory
 CHUNK = 1 << 18  # entries that a merge holds at once

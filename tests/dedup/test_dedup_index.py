@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_the_old_state(record, tmp_path, small, monkeypatch):
     records = documents(record, 40)
     pass_through(tmp_path, records[:20])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    from clet.dedup import pages
+    from clet import pages
 
     def full(file, body):
         os.write(file.fileno(), body[: len(body) // 2])
@@ -257,7 +257,7 @@ def test_a_flipped_bit_anywhere_is_found(record, tmp_path):
 
 
 def test_a_flipped_bit_in_a_large_segment_is_found_when_it_is_read(record, tmp_path, monkeypatch):
-    from clet.dedup import pages
+    from clet import pages
 
     monkeypatch.setattr(pages, "SMALL_BYTES", 0)
     records = documents(record, 60)
