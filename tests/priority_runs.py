@@ -43,6 +43,8 @@ def run(
     approved: Iterable[str] = (),
     quarantine: bool = True,
     explain: Any = None,
+    router: Any = None,
+    masker: Any = None,
     **settings: Any,
 ) -> tuple[list[Record], list[tuple[Record, str]], list[tuple[Record, str]]]:
     """(records out, (record, reason) rejected, (record, reason) held in quarantine)."""
@@ -63,6 +65,8 @@ def run(
         knowledge=knowledge,
         settings=Settings(**settings),
         approved=frozenset(approved),
+        router=router,
+        masker=masker,
     )
     out = [batch.record(i) for batch in prioritizer.run(inputs) for i in range(len(batch))]
     return out, rejected, held

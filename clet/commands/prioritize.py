@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clet.commands.flags import Inputs, Limit, MaxErrors, Output, Plain, Rejects, StateDir
+from clet.commands.flags import Inputs, Limit, MaxErrors, Output, Plain, Rejects, StateDir, TokenizerPath
 from clet.exits import UsageError
 from clet.log import log
 
@@ -81,6 +81,43 @@ Run = Annotated[
     ),
 ]
 
+Fleet = Annotated[
+    str | None,
+    typer.Option(
+        "--fleet",
+        metavar="FILE",
+        help="Give each record a lane, so that these devices meet --budget in time at least energy.",
+        show_default=False,
+    ),
+]
+ModelPath = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="DIR",
+        help="Take novelty from this model's loss instead of the n-gram model's.",
+        show_default=False,
+    ),
+]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="DIR",
+        help="A trained model: what its loss leaves of that of --model can be learned.",
+        show_default=False,
+    ),
+]
+Warmup = Annotated[
+    str | None,
+    typer.Option(
+        "--warmup",
+        metavar="TOKENS",
+        help="While the run has learned less than TOKENS, what is easy goes first; needs --run.",
+        show_default=False,
+    ),
+]
+
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -89,13 +126,18 @@ def main(
     *,
     output: Output = "-",
     policy: PolicyFile = None,
+    tokenizer: TokenizerPath = None,
     state: StateDir = None,
     budget: Budget = None,
     share: Share = 0.5,
     window: WindowSize = "10000",
     now: Now = None,
     half_life: HalfLife = 7.0,
+    fleet: Fleet = None,
+    model: ModelPath = None,
+    reference: Reference = None,
     run: Run = None,
+    warmup: Warmup = None,
     gate: Gate = None,
     quarantine: QuarantineFile = None,
     explain: Explain = False,
@@ -109,6 +151,7 @@ def main(
     Best is what is good, credible, new and fresh. Each dropped record has a reason.
     """
     from clet.priority import remember
+    from clet.priority.masking import Masker
     from clet.priority.order import Knowledge, Prioritizer, Settings, Ways
     from clet.priority.policy import Policy, load_policy
     from clet.priority.quarantine import FULL, Quarantine
@@ -118,15 +161,27 @@ def main(
     from clet.record import format_time
     from clet.stage import Stage
     from clet.state import State
+    from clet.tokens import Tokenizer
 
     for name, value in (("--quarantine", quarantine), ("--gate", gate), ("--run", run)):
         if value and not state:
             raise UsageError(f"{name} needs --state, where it is remembered")
     if gate and run:
         raise UsageError("--gate and --run both name the gate; give one of them")
+    if reference and not model:
+        raise UsageError("--reference is compared with --model; name both")
+    if warmup and not run:
+        raise UsageError("--warmup needs --run, which says how much was learned")
+    if fleet and budget is None:
+        raise UsageError("--fleet plans for --budget; give one")
     max_records, max_bytes = _window(window, MAX_RECORDS, MAX_BYTES)
     rules = load_policy(policy) if policy else Policy()
-    account = Account(_budget(budget), share)
+    if rules.masks and not tokenizer:
+        raise UsageError(f"{policy}: has a rule that masks, for which --tokenizer has to say what tokens stand for")
+    masker = Masker(Tokenizer.load(tokenizer)) if tokenizer else None
+    account = Account(_tokens(budget, "--budget"), share)
+    router = _router(fleet, account.budget)
+    loss = _loss(model, reference) if model else None
     with State.open(state, "prioritize", remember.PARAMS) if state else nullcontext() as opened:
         newest = _time(opened.values.get("clock"), "the state's clock") if opened is not None else None
         clock = Clock(_time(now, "--now"), newest)
@@ -141,6 +196,8 @@ def main(
                 log.detail("a model gate was passed: poison budgets begin anew")
             elif rules.limits.documents and "gate" not in opened.values:
                 log.warn("no model gate is known: poison budgets never begin anew; give --run or --gate")
+            if run:
+                known.mixture.read(run)
             if quarantine:
                 held = Quarantine(quarantine, opened, clock.text)
         try:
@@ -166,8 +223,11 @@ def main(
                     ways,
                     policy=rules,
                     knowledge=known,
-                    settings=Settings(half_life, opened is not None, max_records, max_bytes),
+                    settings=Settings(half_life, opened is not None, max_records, max_bytes, _stage(run, warmup)),
                     approved=held.approved if held else frozenset(),
+                    router=router,
+                    loss=loss,
+                    masker=masker,
                 )
                 for batch in prioritizer.run(_input(stage, held)):
                     stage.write(batch)
@@ -175,6 +235,8 @@ def main(
                     opened.values |= {"days": account.to_json(), "clock": clock.text}
                     remember.save(known, opened)
                 stage.counts.extra["now"] = format_time(clock.now)
+                if router:
+                    stage.counts.extra["lanes"] = dict(zip(router.names, router.tokens.tolist(), strict=True))
                 if rules.applied:
                     stage.counts.extra["policy"] = dict(rules.applied)
         finally:
@@ -212,7 +274,43 @@ def _explain(batch: Batch, reasons: list[str | None]) -> None:
         log.info(f"{fields['id']} {reason or 'kept'} {facts}", event="explain", id=fields["id"], reason=reason, **note)
 
 
-def _budget(text: str | None) -> int | None:
+def _router(fleet: str | None, budget: int | None):
+    """The router of a fleet's plan, which is printed."""
+    if not fleet:
+        return None
+    from clet.priority.routing import Router, load_fleet, plan
+
+    planned = plan(load_fleet(fleet), budget or 0)
+    for lane in planned.lanes:
+        log.info(
+            f"lane {lane.device.name}: {lane.tokens} tokens, {lane.seconds:.0f} s, {lane.joules:.0f} J", event="lane"
+        )
+    for name, (seconds, joules) in planned.alone().items():
+        log.info(f"all on {name}: {seconds:.0f} s, {joules:.0f} J against {planned.joules:.0f} J planned", event="lane")
+    if planned.left_over:
+        log.warn(f"{fleet}: {planned.left_over} tokens of the budget are more than the fleet can learn in time")
+    return Router(planned)
+
+
+def _loss(model: str, reference: str | None):
+    from clet.evaluate.documents import LossOf
+    from clet.priority.novelty import excess
+
+    scored, known = LossOf(model), LossOf(reference) if reference else None
+    return lambda batch: excess(scored.bits(batch), known.bits(batch)) if known else scored.bits(batch)
+
+
+def _stage(run: str | None, warmup: str | None) -> float:
+    """How far the curriculum is from its end: 1 at the start, 0 once the run learned `warmup` tokens."""
+    if not run or not warmup:
+        return 0.0
+    from clet.priority.curriculum import weight
+    from clet.priority.mixture import tokens_learned
+
+    return weight(tokens_learned(run), _tokens(warmup, "--warmup"))
+
+
+def _tokens(text: str | None, flag: str) -> int | None:
     if text is None:
         return None
     try:
@@ -220,7 +318,7 @@ def _budget(text: str | None) -> int | None:
     except ValueError:
         tokens = -1
     if tokens < 0:
-        raise UsageError(f"--budget {text}: give a number of tokens, such as 50_000_000")
+        raise UsageError(f"{flag} {text}: give a number of tokens, such as 50_000_000")
     return tokens
 
 

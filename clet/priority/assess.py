@@ -18,6 +18,7 @@ from clet.priority.credibility import (
     DOCS,
     ECHOED,
     ESTABLISHED,
+    PROVEN,
     WRONG,
     Reputation,
     credibility,
@@ -156,12 +157,12 @@ def assess(m, ids, offsets, begin, end, days, origins, families, dropped, wrong,
         known = m.grams.sums[TOTAL] / m.grams.sums[WEIGHT]
         bits = density(m.grams, ids, first, last, pairs, triples, seen)
         out.bits[row], out.novelty[row] = bits, novelty(m.scale, bits, known)
-        topic = assign(m.topics, pairs, seen, size)
+        topic = assign(m.topics, pairs, seen, size, known)
         out.topic[row] = topic
         echo = _echo(m, topic, origin, family)
         if echo >= ESTABLISHED:
             r.period[origin, ECHOED] += 1.0
-        trusted = is_established(r, origin)
+        trusted = standing(r, origin) >= PROVEN
         alarm, place, tag = watch(m.bursts, triples, seen, size, m.count[0], day, origin, family, trusted)
         alarm = alarm and not trusted and is_settled(m.bursts, known)
         out.alarm[row], out.phrase[row], out.tag[row] = alarm, -1 if trusted else place, tag

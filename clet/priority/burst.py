@@ -4,14 +4,16 @@ A backdoor needs its trigger in every poisoned document, and a trigger is a phra
 documents with it suffice at any size of model (Souly et al. 2025, 2510.07192). So each run of three tokens that the
 n-gram model (`clet.priority.novelty`) never met is watched for WINDOW_DAYS: an alarm is raised by the document in
 which it has come from at least ORIGINS origins and DOCUMENTS unrelated documents (near-duplicates of the last one do
-not count), none of them from an established origin. News coins phrases too; what tells it apart is that sources that
-have earned trust use them as well.
+not count), none of them from an origin of proven standing. News coins phrases too; what tells it apart is that sources
+that have long been trusted use them as well.
+
+A burst is remembered while it goes on.
 
 What it does not see: a trigger spread so thin that fewer than DOCUMENTS uses fall into the window, one made of
-familiar phrases, and one that an established origin repeats, be it to report on the attack.
+familiar phrases, and one that a proven origin repeats, be it to report on the attack.
 
 Where the world is mostly unknown, every phrase is; so there is no alarm before SETTLED_TOKENS were learned and at
-least TRUSTED_SHARE of the recent documents came from established origins.
+least TRUSTED_SHARE of the recent documents came from proven origins.
 
 The table has 2^20 places of 16 bytes without chains: a phrase met in several documents keeps its place for the window,
 one met in a single document gives way to a newer one. Cost: one access for each rare token triple, 16 MB.
@@ -39,7 +41,7 @@ _U, _U32 = np.uint64, np.uint32
 _SHIFT = _U(64 - TABLE_BITS)
 _ONE, _S32 = _U(1), _U(32)
 
-# The second word of a place, from its low end: day of the first document 16, documents 8, trusted 1, cluster of the
+# The second word of a place, from its low end: day of the first document 16, documents 8, proven 1, cluster of the
 # last document 15, a bit an origin (by hash) 24.
 _DAY, _DOCS, _TRUSTED, _FAMILY = _U(0xFFFF), _U(0xFF << 16), _U(1 << 24), _U(0x7FFF << 25)
 _S_DOCS, _S_FAMILY, _S_ORIGIN = _U(16), _U(25), _U(40)
@@ -49,7 +51,7 @@ class Bursts(NamedTuple):
     """The phrases being watched."""
 
     places: np.ndarray  # [2^20, 2] uint64: tag | number of the last document << 32; and the word above
-    trusted: np.ndarray  # [1] float64: share of recent documents from established origins
+    trusted: np.ndarray  # [1] float64: share of recent documents from proven origins
 
 
 def new_bursts() -> Bursts:
@@ -104,6 +106,8 @@ def watch(b, triples, seen, size, number, day, origin, family, trusted):
                     word = (word & ~_FAMILY) | kin | mark
                     if word & _DOCS != _DOCS:
                         word += _U(1 << 16)
+                if _alarming(word):
+                    word = (word & ~_DAY) | today  # as long as it is used, a burst is not forgotten
                 b.places[at, 1] = word
             if not word & _TRUSTED and _docs(word) > most:
                 best, most = np.int64(at), _docs(word)

@@ -41,8 +41,10 @@ def rescore(m, held):
         if not h.correction and not h.approved and h.topic >= 0:
             established = is_established(m.reputation, h.origin)
             if is_corrected(m, h.topic, h.family, established):
-                score *= CORRECTED
-                h.corrected = 1
+                if not h.corrected:
+                    h.score *= CORRECTED
+                    h.corrected = 1
+                score = h.score
         h.key = score - h.rank
 
 

@@ -5,7 +5,7 @@ reputation system of Josang and Ismail, 2002): it begins at the prior (PRIOR, PR
 other, and all evidence decays by half in HALF_LIFE_DAYS, so that nobody lives on old fame and nobody is damned for
 ever. Two figures are read from it: the *mean*, which the value of a document is multiplied with, and *standing*, the
 mean less one standard deviation, which nobody can have without evidence. An origin with a standing of ESTABLISHED
-is believed to corroborate others and has the full poison budget (`clet.priority.poison_budget`).
+is believed to corroborate others; one with PROVEN has the full poison budget (`clet.priority.poison_budget`).
 
 Evidence is counted in *periods*, from one model gate to the next, and a period is worth one trial, whether it brought
 three documents or three thousand: otherwise whoever writes most would be believed most.
@@ -35,6 +35,7 @@ from clet.kernels import njit
 PRIOR = 1.0  # of either side: the uniform distribution
 HALF_LIFE_DAYS = 90.0
 ESTABLISHED = 0.6  # of standing: reached after 3 good periods from the prior
+PROVEN = 0.8  # of standing, from which an origin's use of a phrase shows that it is news: after 8 good periods
 MIN_DOCUMENTS = 3  # of a period, before it counts for an origin in full
 AGAINST = 3.0  # trust is lost faster than it is won
 CORRECTION = 0.25

@@ -14,7 +14,7 @@ import numpy as np
 from clet.kernels import njit
 from clet.priority.topics import RING
 
-MEMORY_TOKENS = 2_000_000.0
+MEMORY_TOKENS = 250_000.0
 LEAST_TOKENS = 100_000.0  # that the share is taken of: in a run of ten documents three about one event are no flood
 
 TOTAL, WEIGHT = 0, 1

@@ -92,36 +92,41 @@ def density(g, ids, begin, end, pairs, triples, seen):
     token (0 where it would begin before the document), `seen[0]` and `seen[1]` with how often pair and triple were
     met before (decayed).
     """
+    size = end - begin
+    if size <= 0:
+        return 0.0
+    # Three loops, because a processor looks only so far ahead: in the second nothing but loads wait for memory.
+    pairs[0] = triples[0] = _U(0)
+    for i in range(1, size):
+        pairs[i] = pair_hash(ids[begin + i - 1], ids[begin + i])
+    triples[min(1, size - 1)] = _U(0)
+    for i in range(2, size):
+        triples[i] = triple_hash(ids[begin + i - 2], pairs[i])
+    two, three = seen[0], seen[1]
+    for i in range(size):
+        two[i] = g.two[pairs[i] >> _SHIFTS[1]]
+        three[i] = g.three[triples[i] >> _SHIFTS[2]]
     weight = g.sums[WEIGHT]
-    uniform, all_tokens = A * weight / NOMINAL_VOCAB, g.sums[TOTAL] + A * weight
-    b, c = B * weight, C * weight
-    product, bits = 1.0, 0.0
-    of_pair = np.float64(0.0)  # count of the two tokens before this one
-    for at in range(begin, end):
-        i = at - begin
-        w = ids[at]
-        p = (g.one[w & _UNI] + uniform) / all_tokens
-        pairs[i], triples[i], seen[0, i], seen[1, i] = _U(0), _U(0), np.float32(0.0), np.float32(0.0)
-        if i:
-            v = ids[at - 1]
-            pair = pair_hash(v, w)
-            pairs[i] = pair
-            count = np.float64(g.two[pair >> _SHIFTS[1]])
-            seen[0, i] = count / weight
-            p = (count + b * p) / (g.one[v & _UNI] + b)
-            if i > 1:
-                triple = triple_hash(ids[at - 2], pair)
-                triples[i] = triple
-                times = np.float64(g.three[triple >> _SHIFTS[2]])
-                seen[1, i] = times / weight
-                # Of two tables that collide differently the larger count may be the part's: never above 1.
-                p = (min(times, of_pair) + c * p) / (of_pair + c)
-            of_pair = count
+    all_tokens = 1.0 / (g.sums[TOTAL] + A * weight)
+    uniform, b, c, scale = A * weight / NOMINAL_VOCAB, B * weight, C * weight, np.float32(1.0 / weight)
+    two[0], three[0], three[min(1, size - 1)] = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    of_word = np.float64(g.one[ids[begin] & _UNI])  # count of the token before
+    of_pair = 0.0  # and of the two before
+    product, bits = min(1.0, (of_word + uniform) * all_tokens), 0.0
+    for i in range(1, size):
+        count_one, count_two, count_three = np.float64(g.one[ids[begin + i] & _UNI]), np.float64(two[i]), three[i]
+        p = (count_two + b * ((count_one + uniform) * all_tokens)) / (of_word + b)
+        if i > 1:
+            # Of two tables that collide differently the larger count may be the part's: never above 1.
+            p = (min(np.float64(count_three), of_pair) + c * p) / (of_pair + c)
         product *= min(p, 1.0)
         if product < 1e-200:
             bits -= math.log2(product)
             product = 1.0
-    return (bits - math.log2(product)) / (end - begin) if end > begin else 0.0
+        two[i] *= scale
+        three[i] *= scale
+        of_word, of_pair = count_one, count_two
+    return (bits - math.log2(product)) / size
 
 
 @njit

@@ -21,15 +21,20 @@ from clet.batch import Batch
 from clet.heads import Heads
 from clet.priority.assess import Findings, Memory, assess, new_findings, new_memory
 from clet.priority.choice import BURST, REASONS, SUSPICIOUS, Rules
+from clet.priority.curriculum import ease, staged
 from clet.priority.facts import FIELDS, Facts, facts_of
 from clet.priority.flood import new_flow
 from clet.priority.injection import SIGNS, corrects, injected
+from clet.priority.masking import Masker
+from clet.priority.mixture import Mixture
 from clet.priority.notes import NONE, Field, annotate, fixed, whole, without_note, words
+from clet.priority.novelty import new_scale, note_density, novelty
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import Ledger, new_ledger
 from clet.priority.policy import APPROVAL, DOWN_WEIGHT, QUARANTINE, Policy, Ruling, rule_on
 from clet.priority.quality import judge
 from clet.priority.recency import HALF_LIFE_DAYS, Clock, day_text
+from clet.priority.routing import Router
 from clet.priority.share import Account
 from clet.priority.value import SIGNS_FACTOR, value
 from clet.priority.window import HELD, MAX_BYTES, MAX_RECORDS, Departure, Window, sizes_of
@@ -38,10 +43,16 @@ RULES = (
     *("short", "placeholder", "few-letters", "word-length", "symbols", "links", "repetition", "stuffing"),
     *("bullets", "ellipses", "list", "stop-words", "long-lines"),
 )
+KNOWN = "known"  # why what the model of novelty knows already is dropped
+SETTLED = 1e12  # tokens known, for a model that was trained before
 _SPAM = [RULES.index(name) for name in ("placeholder", "links", "repetition", "stuffing")]  # speak against the origin
 _SIGN_WORDS = ["+".join(SIGNS[k] for k in range(len(SIGNS)) if bits >> k & 1) for bits in range(1 << len(SIGNS))]
 
+MAX_RECENT = 1 << 16
+RECENT = np.dtype([("low", "u8"), ("high", "u8"), ("origin", "i4")])
+
 Keep = Callable[[Batch, list[str]], None]  # (records with their notes, a reason for each)
+Loss = Callable[[Batch], np.ndarray]  # bits a token `[n]` that are left to learn in each record, by a model
 Explain = Callable[[Batch, list[str | None]], None]  # the same; None where it was kept
 
 
@@ -62,6 +73,7 @@ class Settings:
     daily: bool = False  # the account is one of the clock's day instead of the run
     max_records: int = MAX_RECORDS
     max_bytes: int = MAX_BYTES
+    stage: float = 0.0  # of the curriculum: 1 ranks by ease alone, 0 by value alone
 
 
 @dataclass
@@ -72,6 +84,10 @@ class Knowledge:
     memory: Memory = field(default_factory=lambda: new_memory(CAPACITY))
     ledger: Ledger = field(default_factory=lambda: new_ledger(CAPACITY))
     flow: np.ndarray = field(default_factory=new_flow)
+    mixture: Mixture = field(default_factory=Mixture)
+    excess: np.ndarray = field(default_factory=new_scale)  # of the loss of a model, where one was given
+    recent: np.ndarray = field(default_factory=lambda: np.zeros(MAX_RECENT, RECENT))  # what passed last, as a ring
+    passed: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))  # documents, ever
 
 
 @dataclass
@@ -102,11 +118,15 @@ class Prioritizer:
         knowledge: Knowledge | None = None,
         settings: Settings | None = None,
         approved: frozenset[str] = frozenset(),
+        router: Router | None = None,
+        loss: Loss | None = None,
+        masker: Masker | None = None,
     ):
         self.policy, self.known, self.settings = policy or Policy(), knowledge or Knowledge(), settings or Settings()
         account.origins = self.known.origins
         self._account, self._clock, self._ways = account, clock, ways
-        self._approved = approved
+        self._approved, self._router, self._loss = approved, router, loss
+        self._mixed = np.ones(0)  # factor of each origin
         self._rank = 0
         rules = Rules(self.policy.limits, self.policy.topic_share, self.policy.bursts)
         known = self.known
@@ -120,6 +140,7 @@ class Prioritizer:
             max_records=self.settings.max_records,
             max_bytes=self.settings.max_bytes,
         )
+        self._masker = masker
         self._vouched = 0  # origins that were compared with the names that the policy vouches for
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -140,6 +161,8 @@ class Prioritizer:
         facts = facts_of(batch, heads, self.known.origins, self._clock, self.settings.half_life_days)
         self._vouch()
         seen = self._look(batch, heads)
+        if seen.ruling.masked and self._masker is not None:
+            batch = self._masker.apply(batch, seen.ruling.masked)
         found = new_findings(len(batch))
         live = ~seen.out
         sizes = sizes_of(batch)
@@ -155,10 +178,15 @@ class Prioritizer:
                 end = min(end, begin + _same_day(facts.days[begin:end]))
             self._assess(facts, seen, found, begin, end)
             rows = rows[rows < end]
+            if self._loss is not None and len(rows):
+                self._measure(batch, found, rows)
             alarm = found.alarm[rows] & self.policy.bursts & ~seen.approved[rows]
             self._leave_out(batch, facts, found, seen, np.flatnonzero(seen.out[begin:end]) + begin, "")
             self._leave_out(batch, facts, found, seen, rows[alarm], REASONS[BURST])
             rows = rows[~alarm]
+            dull = (found.novelty[rows] < self.policy.known) & ~seen.approved[rows]
+            self._leave_out(batch, facts, found, seen, rows[dull], KNOWN)
+            rows = rows[~dull]
             if len(rows):
                 held = self._held(facts, found, seen, sizes, rows)
                 yield from self._window.push(batch.take(rows), held)
@@ -204,6 +232,24 @@ class Prioritizer:
         columns = facts.days, facts.origins, facts.families, seen.out, seen.spam, seen.correction, facts.old
         assess(self.known.memory, ids.values, ids.offsets, begin, end, *columns, found)
 
+    def _measure(self, batch: Batch, found: Findings, rows: np.ndarray) -> None:
+        """Let a model's loss decide about novelty instead of the n-gram model."""
+        scale = self.known.excess
+        found.bits[rows] = self._loss(batch.take(rows))
+        for row in rows.tolist():
+            found.novelty[row] = novelty(scale, found.bits[row], SETTLED)
+            note_density(scale, found.bits[row])
+
+    def _mix(self, origins: np.ndarray) -> np.ndarray:
+        """The factor of each record's origin in the mixture."""
+        names, mixture = self.known.origins.names, self.known.mixture
+        if not mixture.gains:
+            return np.ones(len(origins))
+        if len(self._mixed) <= len(names):  # one more than names: the place that all others share
+            factors = [mixture.factor(name) for name in names]
+            self._mixed = np.array([*factors, *[mixture.factor("")] * (CAPACITY - len(factors))])
+        return self._mixed[origins]
+
     def _held(self, facts: Facts, found: Findings, seen: Seen, sizes: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The window's rows of records."""
         held = np.zeros(len(rows), HELD)
@@ -227,7 +273,12 @@ class Prioritizer:
         ):
             held[name] = column[rows]
         parts = (held[name].astype(np.float64) for name in ("quality", "credibility", "novelty", "recency", "factor"))
-        held["score"] = np.round(value(self.policy.weights, *parts), 4)
+        worth = np.round(np.minimum(1.0, value(self.policy.weights, *parts) * self._mix(held["origin"])), 4)
+        stage = self.settings.stage
+        if stage:
+            _, mean, square = self.known.memory.scale
+            worth = staged(worth, ease(found.bits[rows], mean, square**0.5), stage)
+        held["score"] = worth
         return held
 
     # ---- out
@@ -236,10 +287,25 @@ class Prioritizer:
         held = departure.held
         ranks = self._rank + 1 + np.arange(len(held))
         self._rank += len(held)
-        batch = annotate(departure.batch, [*_value_fields(held), whole("rank", ranks)])
+        self._remember(departure)
+        lanes = []
+        if self._router:
+            numbers = self._router.route(held["bits"].astype(np.float64), held["tokens"])
+            lanes = [words("lane", numbers, self._router.names)]
+        batch = annotate(departure.batch, [*_value_fields(held), whole("rank", ranks), *lanes])
         if self._ways.explain:
             self._ways.explain(batch, [None] * len(batch))
         return batch
+
+    def _remember(self, departure: Departure) -> None:
+        """Note ids and origins of what passes, for verdicts to come."""
+        ids = Heads.of(departure.batch.head, ("id",)).ids.view("<u8")
+        known, size = self.known, len(ids)
+        entries = np.zeros(size, RECENT)
+        entries["low"], entries["high"], entries["origin"] = ids[:, 0], ids[:, 1], departure.held["origin"]
+        places = (known.passed[0] + np.arange(size)) % MAX_RECENT
+        known.recent[places] = entries
+        known.passed[0] += size
 
     def _dropped_by_window(self, batch: Batch, held: np.ndarray, reason: str) -> None:
         self._drop(annotate(batch, _value_fields(held)), [reason] * len(batch), reason in SUSPICIOUS)
@@ -252,7 +318,7 @@ class Prioritizer:
             return
         ruling, policy = seen.ruling, self.policy
         reasons = [reason] * len(rows) if reason else [_reason(seen, policy, row) for row in rows.tolist()]
-        suspicious = (ruling.action[rows] == QUARANTINE) | (ruling.action[rows] == APPROVAL) | bool(reason)
+        suspicious = (ruling.action[rows] == QUARANTINE) | (ruling.action[rows] == APPROVAL) | (reason in SUSPICIOUS)
         for held_back in (False, True):
             picked = np.flatnonzero(suspicious == held_back)
             if len(picked):
@@ -267,7 +333,7 @@ class Prioritizer:
                     words("signs", signs, _SIGN_WORDS),
                 ]
                 if reason:
-                    notes += [fixed("bits", found.bits[part]), fixed("credibility", found.credibility[part])]
+                    notes += [fixed(name, getattr(found, name)[part]) for name in ("bits", "credibility", "novelty")]
                 self._drop(annotate(batch.take(part), notes), [reasons[k] for k in picked.tolist()], held_back)
 
     def _drop(self, batch: Batch, reasons: list[str], held_back: bool) -> None:

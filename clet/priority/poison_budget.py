@@ -4,13 +4,15 @@ About 250 poisoned documents put a backdoor into a model of any size (Souly et a
 finds them all. So the number that one writer can place before somebody looks at the model (a *gate*: an evaluated
 release) is bounded, whatever the documents look like:
 
-    origin       `documents` and `tokens`, for an established origin; `newcomer_documents` and a share of `tokens` in
-                 proportion for one without evidence; in between as far as its standing goes (clet.priority.credibility)
-    newcomers    all origins that are not established together: at most the share `newcomers` of the documents that
-                 passed, once NEWCOMERS_FROM of them did, so that a hundred invented names gain nothing
+    origin       `documents` and `tokens`, for an origin of proven standing (clet.priority.credibility);
+                 `newcomer_documents`, and `tokens` in proportion, for one not established; in between in between
+    probation    `probation_documents` of one origin altogether, over all gates, until its standing is proven: what it
+                 publishes meanwhile is evidence about it, whether it passes or not
+    newcomers    all origins that are not proven together: at most the share `newcomers` of the documents that passed,
+                 or of NEWCOMERS_FROM, so that a hundred invented names gain nothing
     cluster      `cluster_documents` of one near-duplicate cluster (`dedup.cluster`)
     look-alikes  `lookalike_documents` made from one template (clet.priority.lookalike); `documents` where the origin
-                 is established
+                 is proven
 
 A document is counted when it leaves for the shards, and refused before it would pass a limit: the counts are those of
 what passed, exactly, and survive restarts with the state. Counts of clusters are kept in count-min tables (Cormode and
@@ -26,19 +28,18 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.kernels import njit
-from clet.priority.credibility import ESTABLISHED, Reputation, standing
+from clet.priority.credibility import ESTABLISHED, PROVEN, Reputation, standing
 from clet.priority.lookalike import KEYS, SHARED
 
 NEWCOMERS_FROM = 200  # documents that passed since the gate: below, a share says nothing
-UNKNOWN = 0.2113  # standing at the prior
 BITS = 17
 
 _U = np.uint64
 _SHIFT = _U(64 - BITS)
 _SALTS = (_U(0x9E3779B97F4A7C15), _U(0xD6E8FEB86659FD93))
 
-PASSES, ORIGIN, NEWCOMERS, CLUSTER, LOOKALIKE = 0, 1, 2, 3, 4
-REASONS = ("", "origin-budget", "newcomer-budget", "cluster-budget", "lookalike-budget")
+PASSES, ORIGIN, PROBATION, NEWCOMERS, CLUSTER, LOOKALIKE = 0, 1, 2, 3, 4, 5
+REASONS = ("", "origin-budget", "probation", "newcomer-budget", "cluster-budget", "lookalike-budget")
 
 
 class Limits(NamedTuple):
@@ -47,6 +48,7 @@ class Limits(NamedTuple):
     documents: int = 0
     tokens: int = 0
     newcomer_documents: int = 0
+    probation_documents: int = 0
     newcomers: float = 0.0
     cluster_documents: int = 0
     lookalike_documents: int = 0
@@ -59,7 +61,8 @@ class Ledger(NamedTuple):
     tokens: np.ndarray  # [origins] int64
     clusters: np.ndarray  # [2, 2^17] int32
     lookalikes: np.ndarray  # [KEYS, 2^17] int32
-    total: np.ndarray  # [2] int64: all documents, and those of origins that were not established
+    total: np.ndarray  # [2] int64: all documents, and those of origins that were not proven
+    ever: np.ndarray  # [origins] int64: documents over all gates
 
 
 def new_ledger(origins: int) -> Ledger:
@@ -70,19 +73,20 @@ def new_ledger(origins: int) -> Ledger:
         np.zeros((2, 1 << BITS), np.int32),
         np.zeros((KEYS, 1 << BITS), np.int32),
         np.zeros(2, np.int64),
+        np.zeros(origins, np.int64),
     )
 
 
 def open_gate(ledger: Ledger) -> None:
-    """A gate was passed: all counts begin again."""
-    for counts in ledger:
+    """A gate was passed: all counts but those over all gates begin again."""
+    for counts in ledger[:-1]:
         counts[:] = 0
 
 
 @njit
 def _earned(limit, least, stand):
-    """A limit between `least`, at no standing, and all of it, at that of an established origin."""
-    share = min(1.0, max(0.0, (stand - UNKNOWN) / (ESTABLISHED - UNKNOWN)))
+    """A limit between `least`, for an origin that is not established, and all of it for a proven one."""
+    share = min(1.0, max(0.0, (stand - ESTABLISHED) / (PROVEN - ESTABLISHED)))
     return least + (limit - least) * share
 
 
@@ -97,7 +101,9 @@ def refusal(ledger, limits, r, origin, family, keys, tokens):
             return ORIGIN
         if limits.tokens and ledger.tokens[origin] + tokens > limits.tokens * allowed / limits.documents:
             return ORIGIN
-    if limits.newcomers and stand < ESTABLISHED:
+    if limits.probation_documents and stand < PROVEN and ledger.ever[origin] >= limits.probation_documents:
+        return PROBATION
+    if limits.newcomers and stand < PROVEN:
         room = limits.newcomers * max(ledger.total[0] + 1, NEWCOMERS_FROM)
         if ledger.total[1] + 1 > room:
             return NEWCOMERS
@@ -109,7 +115,7 @@ def refusal(ledger, limits, r, origin, family, keys, tokens):
             return CLUSTER
     if limits.lookalike_documents:
         most = limits.lookalike_documents
-        if stand >= ESTABLISHED:
+        if stand >= PROVEN:
             most = max(most, limits.documents)
         full = 0
         for k in range(KEYS):
@@ -126,7 +132,8 @@ def book(ledger, r, origin, family, keys, tokens):
     ledger.docs[origin] += 1
     ledger.tokens[origin] += tokens
     ledger.total[0] += 1
-    ledger.total[1] += standing(r, origin) < ESTABLISHED
+    ledger.total[1] += standing(r, origin) < PROVEN
+    ledger.ever[origin] += 1
     ledger.clusters[0, (family * _SALTS[0]) >> _SHIFT] += 1
     ledger.clusters[1, (family * _SALTS[1]) >> _SHIFT] += 1
     for k in range(KEYS):

@@ -45,12 +45,14 @@ _DEFENCE: dict[str, tuple[type, float, float]] = {  # key: kind, least, most
     "documents": (int, 0, 1_000_000),
     "tokens": (int, 0, 1 << 40),
     "newcomer_documents": (int, 0, 1_000_000),
+    "probation_documents": (int, 0, 1_000_000),
     "newcomers": (float, 0.0, 1.0),
     "cluster_documents": (int, 0, 1_000_000),
     "lookalike_documents": (int, 0, 1_000_000),
     "topic_share": (float, 0.0, 1.0),
     "bursts": (bool, 0, 1),
 }
+_SHARE = (float, 0.0, 1.0)
 SIGN_ACTIONS = ("down-weight", "quarantine", "drop")
 
 
@@ -74,6 +76,7 @@ class Policy:
 
     weights: Weights = field(default_factory=Weights)
     limits: Limits = field(default_factory=Limits)
+    known: float = 0.0
     topic_share: float = 0.0
     bursts: bool = False
     injection: int = DOWN_WEIGHT
@@ -94,7 +97,7 @@ class Ruling:
     action: np.ndarray  # int8: the strongest action, 0 for none
     rule: np.ndarray  # int64: the rule that asked for it, -1 for none
     factor: np.ndarray  # float64
-    masked: list[tuple[int, int]]  # (record, byte at which a match ends) to be masked
+    masked: list[tuple[int, Rule]]  # (record, rule that masks parts of it)
 
 
 def load_policy(path: str) -> Policy:
@@ -133,7 +136,9 @@ class _Reader:
                 raise self._fail(f"no policy has {key!r}; known are {', '.join(_TABLES)}", *self._place(key, value))
         if self._table.get("version") != VERSION:
             raise self._fail(f"version = {VERSION} is missing, or another", key="version")
-        weights = Weights(**self._section("value", dict.fromkeys(Weights._fields, (float, 0.0, 10.0))))
+        section = self._section("value", dict.fromkeys(Weights._fields, (float, 0.0, 10.0)) | {"known": _SHARE})
+        known = section.pop("known", 0.0)
+        weights = Weights(**section)
         defence = self._section("defence", _DEFENCE, extra=("injection",))
         injection = defence.pop("injection", "down-weight")
         if injection not in SIGN_ACTIONS:
@@ -150,7 +155,7 @@ class _Reader:
             if name in names[:number]:
                 raise self._fail(f"a second rule named {name!r}", "rule", number, "name")
         vouched = tuple(self._origin(number, entry) for number, entry in enumerate(self._many("origin")))
-        return Policy(weights, Limits(**defence), share, bursts, 1 + ACTIONS.index(injection), vouched, made)
+        return Policy(weights, Limits(**defence), known, share, bursts, 1 + ACTIONS.index(injection), vouched, made)
 
     @staticmethod
     def _place(key: str, value: Any) -> tuple[str, int, str]:
@@ -281,7 +286,7 @@ def rule_on(policy: Policy, batch: Batch, heads: Heads, quality: np.ndarray, liv
             ends = rule.pattern.find(batch.text)
             hit &= ends >= 0
             if rule.action == MASK:
-                out.masked += [(row, int(ends[row])) for row in np.flatnonzero(hit).tolist()]
+                out.masked += [(row, rule) for row in np.flatnonzero(hit).tolist()]
         count = int(hit.sum())
         if not count:
             continue

@@ -15,6 +15,7 @@ import numpy as np
 
 from clet.exits import InputError
 from clet.priority.credibility import BAD, GOOD, close_period
+from clet.priority.mixture import Mixture
 from clet.priority.order import Knowledge
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import open_gate
@@ -34,8 +35,13 @@ def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
         ("ledger", known.ledger),
     ):
         found |= {f"{part}.{name}": array for name, array in values._asdict().items()}
+    found |= {f"recent.{name}": known.recent[name] for name in known.recent.dtype.names} | {"passed": known.passed}
     period = {"period": memory.reputation.period}
-    return found | period | {"scale": memory.scale, "corrected": memory.corrected, "count": memory.count}
+    return (
+        found
+        | period
+        | {"scale": memory.scale, "corrected": memory.corrected, "excess": known.excess, "count": memory.count}
+    )
 
 
 def save(known: Knowledge, state: State) -> None:
@@ -50,6 +56,7 @@ def save(known: Knowledge, state: State) -> None:
     state.drop(f"{_JOURNAL}-{state.generation}")
     state.append(f"{_JOURNAL}-{state.generation + 1}", packed)
     state.values["origins"] = origins_json(known)
+    state.values["mixture"] = known.mixture.to_json()
 
 
 def _plain(values: np.ndarray) -> np.ndarray:
@@ -60,10 +67,10 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 def load(state: State) -> Knowledge:
     """What a state knows; for a new one, nothing. Raises InputError on damage."""
-    known = Knowledge(Origins(list(state.values.get("origins", {}))))
+    known = Knowledge(Origins(list(state.values.get("origins", {}))), mixture=Mixture(state.values.get("mixture")))
     for frame in state.journal(f"{_JOURNAL}-{state.generation}"):
         for name, array in _arrays(known).items():
-            flat = array.reshape(-1)
+            flat = array if array.ndim == 1 else array.reshape(-1)  # a view either way: columns of a table have steps
             try:
                 places, values = frame[f"{name}.at"], frame[f"{name}.is"]
                 flat[places] = values
@@ -106,6 +113,13 @@ def pass_gate(known: Knowledge, state: State, gate: str | None, day: int) -> boo
         return False  # the first name that is given says where we are, not that anything was passed
     turn(known, day)
     return True
+
+
+def recent_origin(known: Knowledge, ident: str) -> str | None:
+    """The origin of a record that passed lately, by its id."""
+    low, high = np.frombuffer(bytes.fromhex(ident), "<u8")
+    hits = np.flatnonzero((known.recent["low"] == low) & (known.recent["high"] == high))
+    return known.origins.name(int(known.recent["origin"][hits[0]])) if len(hits) else None
 
 
 def turn(known: Knowledge, day: int) -> None:

@@ -2,9 +2,12 @@
 
 Online single-pass clustering (leader and followers) over an inverted table. A document's *keywords* are its pairs of
 neighbouring tokens that it uses at least twice and that are rare elsewhere: names, as a rule. Where it has fewer than
-MIN_VOTES of them, pairs never met before stand in. Each keyword points to the topic that used it last; the topic with
+MIN_VOTES of them, rare pairs used once stand in. Each keyword points to the topic that used it last; the topic with
 at least MIN_VOTES keywords of the document, and a quarter of all it has, is the document's, else it opens a new one.
-Then its keywords point there.
+Then its keywords point there. A pair that kept pointing to one topic (FAITHFUL times more often than elsewhere) stays
+its keyword when it grows frequent: the names in a story that everybody writes about are frequent because of it.
+
+Before SETTLED_TOKENS were learned, nothing is known to be frequent; until then each document is its own topic.
 
 That is enough for the two uses it has: a share that one event may take of a window (`clet.priority.flood`), and who
 else reports the same (`clet.priority.credibility`). It tells events apart, not subjects, and sees no paraphrase that
@@ -26,6 +29,8 @@ KEYWORDS = 12
 MIN_VOTES = 3
 RARE = 60.0  # occurrences (decayed) above which a pair is no name of an event; one in 100,000 of the model's memory
 MAX_TOKENS = 2048  # of a document that are looked at
+FAITHFUL = 3
+SETTLED_TOKENS = 50_000.0
 TABLE_BITS = 18
 RING = 1 << 16
 VOICES = 4  # reports of a topic that are remembered
@@ -39,6 +44,7 @@ class Topics(NamedTuple):
 
     tags: np.ndarray  # [2^18] uint32: which keyword
     topic: np.ndarray  # [2^18] int64: the last topic that used it
+    faith: np.ndarray  # [2^18] int8: how much more often it was met in that topic than elsewhere
     owner: np.ndarray  # [RING] int64: number of the topic in the slot, -1 for none
     voice_origin: np.ndarray  # [RING, VOICES] int32: who reported, -1 for nobody
     voice_family: np.ndarray  # [RING, VOICES] uint64: in which near-duplicate cluster
@@ -54,6 +60,7 @@ def new_topics() -> Topics:
     return Topics(
         np.zeros(size, np.uint32),
         np.full(size, -1, np.int64),
+        np.zeros(size, np.int8),
         np.full(RING, -1, np.int64),
         np.full((RING, VOICES), -1, np.int32),
         np.zeros((RING, VOICES), np.uint64),
@@ -65,7 +72,7 @@ def new_topics() -> Topics:
 
 
 @njit
-def _keywords(pairs, seen, size, out):
+def _keywords(t, pairs, seen, size, out):
     """The keywords of a document with `size` tokens into `out` [KEYWORDS]; how many."""
     size = min(size, MAX_TOKENS)
     room = 16
@@ -77,9 +84,11 @@ def _keywords(pairs, seen, size, out):
     best = np.zeros(KEYWORDS, np.float64)
     found = 0
     for i in range(1, size):
-        if seen[0, i] > RARE:
-            continue
         key = pairs[i]
+        if seen[0, i] > RARE:
+            place = key >> _SHIFT
+            if t.tags[place] != _U32(key) or t.faith[place] < FAITHFUL:
+                continue
         at = np.int64(key & _U(mask))
         while keys[at] and keys[at] != key:
             at = (at + 1) & mask
@@ -109,10 +118,10 @@ def _keywords(pairs, seen, size, out):
 
 
 @njit
-def assign(t, pairs, seen, size):
-    """The number of a document's topic, a new one where no known one fits."""
+def assign(t, pairs, seen, size, known):
+    """The number of a document's topic, a new one where no known one fits; `known` tokens were learned before."""
     words = np.zeros(KEYWORDS, np.uint64)
-    count = _keywords(pairs, seen, size, words)
+    count = _keywords(t, pairs, seen, size, words) if known >= SETTLED_TOKENS else 0
     candidates = np.zeros(KEYWORDS, np.int64)
     for k in range(count):
         at = words[k] >> _SHIFT
@@ -138,7 +147,13 @@ def assign(t, pairs, seen, size):
         t.emitted[slot] = 0.0
     for k in range(count):
         at = words[k] >> _SHIFT
-        t.tags[at], t.topic[at] = _U32(words[k]), best
+        if t.tags[at] == _U32(words[k]) and t.topic[at] == best:
+            t.faith[at] = min(t.faith[at] + 1, 100)
+            continue
+        if t.tags[at] == _U32(words[k]) and t.faith[at] >= FAITHFUL:
+            t.faith[at] -= 2
+            continue
+        t.tags[at], t.topic[at], t.faith[at] = _U32(words[k]), best, 0
     return best
 
 

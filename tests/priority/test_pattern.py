@@ -87,7 +87,10 @@ def test_phrases_are_found_as_a_plain_search_finds_them(parts):
     text = "".join(parts)
     folded = re.sub(r"\s", " ", text.lower()).encode()
     [found] = Phrases([[word] for word in WORDS]).find(Ragged.from_bytes([text.encode()])).tolist()
-    assert [bool(found >> k & 1) for k in range(len(WORDS))] == [word in folded for word in WORDS]
+    for k, word in enumerate(WORDS):
+        # More than one blank inside a phrase hides it from the filter, but not where another phrase was met.
+        assert word not in folded or found >> k & 1
+        assert not found >> k & 1 or word in re.sub(rb" +", b" ", folded)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_trust_widens_the_budget_up_to_its_limit_and_not_beyond():
     number = known.origins.number("a")
     r = known.memory.reputation
     assert limit_of(LIMITS, r, number) == LIMITS.newcomer_documents
-    r.evidence[number, 0] = 2
+    r.evidence[number, 0] = 5
     assert LIMITS.newcomer_documents < limit_of(LIMITS, r, number) < LIMITS.documents
     r.evidence[number, 0] = 1e6
     assert limit_of(LIMITS, r, number) == LIMITS.documents
@@ -109,11 +109,12 @@ def test_a_gate_begins_all_counts_anew_and_a_collision_never_counts_too_little()
     assert ledger.total.tolist() == [3, 3]
     assert (ledger.clusters.sum(axis=1) == 3).all()
     open_gate(ledger)
-    assert not any(part.any() for part in ledger)
+    assert not any(part.any() for part in ledger[:-1])
     full = new_ledger(CAPACITY)
     full.clusters[:] = 2
+    assert ledger.ever[0] == 3
     family = known.ledger.lookalikes[0, :4].astype("u8")
-    assert refusal(full, LIMITS, known.memory.reputation, 0, 12345, family, 1) == 3
+    assert refusal(full, LIMITS, known.memory.reputation, 0, 12345, family, 1) == 4
 
 
 def test_names_beyond_the_table_share_one_place(monkeypatch):
@@ -122,3 +123,21 @@ def test_names_beyond_the_table_share_one_place(monkeypatch):
     monkeypatch.setattr(origins, "OTHERS", 2)
     names = origins.Origins()
     assert [names.number(name) for name in ("a", "b", "c", "d", "a")] == [0, 1, 2, 2, 0]
+
+
+def test_an_unproven_origin_passes_its_probation_once_over_all_gates():
+    known, passed = Knowledge(), 0
+    policy = Policy(limits=Limits(documents=100, newcomer_documents=4, probation_documents=10))
+    for gate in range(6):
+        records = [record_of(100 * gate + i, "a", 100 * gate + i) for i in range(9)]
+        known.memory.reputation.evidence[:] = 0  # nothing speaks for it
+        out, _, held = run(records, policy=policy, knowledge=known)
+        passed += len(out)
+        open_gate(known.ledger)
+        assert len(out) <= 4
+    assert passed == 10
+    assert {why for _, why in held} == {"probation"}
+    known.memory.reputation.vouched[known.origins.find("a")] = 1
+    policy.vouched = ("a",)
+    out, _, _ = run([record_of(900 + i, "a", 900 + i) for i in range(9)], policy=policy, knowledge=known)
+    assert len(out) == 9
