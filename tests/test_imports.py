@@ -77,3 +77,11 @@ def test_files_stay_small_and_say_what_they_are():
         text = path.read_text()
         assert text.count("\n") <= 500, f"{path}: over 500 lines"
         assert not text.strip() or ast.get_docstring(ast.parse(text)), f"{path}: no module docstring"
+
+
+def test_kernels_are_where_a_change_of_them_is_noticed():
+    from clet.kernels import KERNEL_ROOMS
+
+    home = ROOT
+    rooms = {path.parent for path in home.rglob("*.py") if "from clet.kernels import" in path.read_text()}
+    assert rooms and rooms <= {home, *(home / room for room in KERNEL_ROOMS)}
