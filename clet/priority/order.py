@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from clet.batch import Batch
-from clet.priority.quality import judge
+from clet.priority.quality import QualityTables
 from clet.priority.recency import Clock, recency
 from clet.priority.share import CHARS_PER_TOKEN, Account
 from clet.priority.window import MAX_BYTES, MAX_RECORDS, Held, Window
@@ -48,24 +48,26 @@ def prioritize(
 
     window = Window(account, drop, max_records=max_records, max_bytes=max_bytes)
     out = _Outgoing(explain)
+    tables = QualityTables.of()
     for batch in batches:
-        fields = [batch.fields(row) for row in range(len(batch))]
-        for row, verdict in enumerate(judge(batch, fields)):
-            record = fields[row]
+        verdicts = tables.judge(batch)
+        for row in range(len(batch)):
+            record = batch.fields(row)
+            quality, rule = round(float(verdicts.score[row]), 4), verdicts.reason(row)
             clock.see(record)
             if daily:
                 if account.ends_before(clock.day):
                     for leaving in window.settle():
                         yield from out.add(leaving)
                 account.turn(clock.day)
-            if verdict.rule is not None:
-                note: dict[str, Any] = {"rule": verdict.rule, "value": verdict.value}
-                explain(record["id"], verdict.rule, note)
-                reject(batch.take([row]).annotate("priority", [note]), 0, verdict.rule)
+            if rule is not None:
+                note: dict[str, Any] = {"rule": rule, "value": round(float(verdicts.value[row]), 4)}
+                explain(record["id"], rule, note)
+                reject(batch.take([row]).annotate("priority", [note]), 0, rule)
                 continue
             fresh = recency(record, clock.now, half_life_days)
-            score = verdict.score * (FLOOR + (1 - FLOOR) * fresh)
-            note = {"score": round(score, 4), "quality": verdict.score, "recency": round(fresh, 4)}
+            score = quality * (FLOOR + (1 - FLOOR) * fresh)
+            note = {"score": round(score, 4), "quality": quality, "recency": round(fresh, 4)}
             single = batch.take([row])
             held = Held(single, record["id"], record.get("origin") or "", _tokens(single), note["score"], note)
             for leaving in window.push(held):

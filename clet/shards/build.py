@@ -19,10 +19,10 @@ import numpy as np
 
 from clet.batch import Batch
 from clet.exits import InputError
+from clet.heads import Heads
 from clet.kernels import njit
 from clet.shards.directory import ShardDirectory
 from clet.shards.format import LANE, ShardParams
-from clet.shards.heads import Heads
 from clet.shards.mask import Spans, spans_of
 from clet.shards.pack import PackCounts, Packer
 from clet.shards.writer import ShardWriter

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clet.batch import Ragged
+from clet.heads import Heads
 from clet.record import format_time, parse_time
-from clet.shards.heads import Heads
 
 NAMES = ("id", "published", "priority", "x")
 TEXT = st.text('ab"\\{}[],:\u00e9\n x', max_size=40)
