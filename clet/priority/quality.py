@@ -23,6 +23,7 @@ import numpy as np
 from clet.batch import Batch
 from clet.exits import UsageError
 from clet.priority import lines as ln
+from clet.priority.classifier import Model
 from clet.priority.rules import (
     CLET,
     OWN,
@@ -49,12 +50,16 @@ GOOD_STOP_SHARE = 0.1  # function words a word; running prose has 0.15 to 0.4 of
 
 class Verdicts(NamedTuple):
     """What is said of the records of a batch, by column: `rule` is a place in REASONS, 0 where the record passed, else
-    with the `value` that broke it and a score of 0. `judged` says which had something to be judged by."""
+    with the `value` that broke it and a score of 0. `judged` says which had something to be judged by. `good` and
+    `synthetic` are probabilities by fitted models, NaN where there is none or it does not apply; the score includes
+    the first, and `clet.priority.synthetic.weight` is what the second asks for."""
 
     score: np.ndarray  # [n] float32
     rule: np.ndarray  # [n] int16
     value: np.ndarray  # [n] float32
     judged: np.ndarray  # [n] bool
+    good: np.ndarray  # [n] float32
+    synthetic: np.ndarray  # [n] float32
 
     def reason(self, row: int) -> str | None:
         """The name of the rule that a record broke."""
@@ -62,15 +67,29 @@ class Verdicts(NamedTuple):
 
 
 class QualityTables:
-    """All that judging needs, made once: the tokenizer's bytes, the rules, scratch memory. Use it from one thread."""
+    """All that judging needs, made once: the tokenizer's bytes, the rules, models, scratch memory; for one thread.
 
-    def __init__(self, table: TokenTable | None, rules: Sequence[str]):
+    `classifier` and `synthetic` are the fitted models, or None.
+    """
+
+    def __init__(
+        self, table: TokenTable | None, rules: Sequence[str], classifier: Model | None, synthetic: Model | None
+    ):
+        self.classifier, self.synthetic = classifier, synthetic
         self._table, self._rules = table, tuple(rules)
         self._own = self._rules == (CLET,)
         self._scratch = Scratch()
+        models = [model.weights for model in (classifier, synthetic) if model is not None]
+        self._weights = np.stack(models) if models else None
 
     @staticmethod
-    def of(tokenizer: Tokenizer | None = None, rules: Sequence[str] = (CLET,)) -> QualityTables:
+    def of(
+        tokenizer: Tokenizer | None = None,
+        rules: Sequence[str] = (CLET,),
+        *,
+        classifier: Model | None = None,
+        synthetic: Model | None = None,
+    ) -> QualityTables:
         """Tables for records of a tokenizer, or without one for their text.
 
         `rules` is clet's own set, or some of the published ones. Raises UsageError for a set there is none of,
@@ -81,28 +100,45 @@ class QualityTables:
                 raise UsageError(f"{name}: no set of rules; there are {', '.join([CLET, *SETS])}")
         if not rules or (CLET in rules and len(rules) > 1):
             raise UsageError("clet's own rules and the published ones count words differently; name one or the other")
-        return QualityTables(TokenTable(tokenizer) if tokenizer is not None else None, rules)
+        table = TokenTable(tokenizer) if tokenizer is not None else None
+        return QualityTables(table, rules, classifier, synthetic)
 
     def judge(self, batch: Batch) -> Verdicts:
         """The verdict on each record of a batch."""
+        size = len(batch)
         least = OWN_LEAST if self._own else PUBLISHED_LEAST
-        stats, _ = measure(batch, self._scratch, self._table, whole=not self._own, least=least)
+        stats, sums = measure(
+            batch, self._scratch, self._table, weights=self._weights, whole=not self._own, least=least
+        )
         has_ids = self._table is not None and batch.fingerprint == self._table.fingerprint
-        judged = np.full(len(batch), True) if has_ids else batch.has_text.astype(bool)
+        judged = np.full(size, True) if has_ids else batch.has_text.astype(bool)
+        as_code = is_code(batch, stats)
         if self._own:
-            as_code = is_code(batch, stats)
-            rule, value = first_broken(prose(stats), len(batch))
+            rule, value = first_broken(prose(stats), size)
             score = prose_score(stats)
             if as_code.any():
                 rows = np.flatnonzero(as_code)
                 rule[rows], value[rows] = first_broken(code(stats[rows]), len(rows))
                 score[rows] = code_score(stats[rows])
         else:
-            rule, value = first_broken([rule for name in self._rules for rule in SETS[name](stats)], len(batch))
-            score = np.ones(len(batch))
+            rule, value = first_broken([rule for name in self._rules for rule in SETS[name](stats)], size)
+            score = np.ones(size)
+        good, synthetic = self._probabilities(sums, stats[:, Stat.UNITS], judged & ~as_code)
+        score = np.where(np.isnan(good), score, score * (FLOOR + (1 - FLOOR) * good))
         rule[~judged], value[~judged] = 0, 0.0
         score = np.where(judged, np.where(rule > 0, 0.0, score), NEUTRAL)
-        return Verdicts(score.astype(np.float32), rule, value.astype(np.float32), judged)
+        columns = (score.astype(np.float32), rule, value.astype(np.float32), judged)
+        return Verdicts(*columns, good.astype(np.float32), synthetic.astype(np.float32))
+
+    def _probabilities(self, sums: np.ndarray, units: np.ndarray, applies: np.ndarray) -> list[np.ndarray]:
+        """Of being good, and of being synthetic; NaN where no model says so, as of source code."""
+        found, column = [np.full(len(units), np.nan) for _ in range(2)], 0
+        for place, model in enumerate((self.classifier, self.synthetic)):
+            if model is not None:
+                probability = model.probability(sums[:, column], units)
+                found[place] = np.where(applies, 1 - probability if place else probability, np.nan)
+                column += 1
+        return found
 
 
 def _ramp(values: np.ndarray, worst: float, best: float) -> np.ndarray:

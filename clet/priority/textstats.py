@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clet.batch import Batch
+from clet.batch import Batch, Ragged
 from clet.kernels import leaf
 from clet.priority import lines as ln
 from clet.priority import words as wd
@@ -197,6 +197,35 @@ def _expand(ids, begin, end, table, offsets, buffer, room):
 
 
 @leaf
+def _fill(values, begin, end, from_ids, skip_space, table, table_offsets, buffer):
+    """Put one text into the buffer; (where it begins, where it ends), or (0, 0) where the buffer is too small."""
+    room = len(buffer) - 2 * PAD - 8
+    text = PAD
+    if from_ids:
+        size = _expand(values, begin, end, table, table_offsets, buffer, room)
+        complete = size >= 0
+        size = size if complete else -1 - size
+        text += 1 if skip_space and size and buffer[PAD] == 32 else 0
+    else:
+        size = end - begin
+        complete = size <= room
+        size = min(size, room)
+        for i in range(size):
+            buffer[PAD + i] = values[begin + i]
+    if not complete and room < MAX_BYTES:
+        return 0, 0
+    stop = PAD + size
+    if not complete:  # not in the middle of a character
+        while stop > text and buffer[stop - 1] & 0xC0 == 0x80:
+            stop -= 1
+        if stop > text and buffer[stop - 1] >= 0xC0:
+            stop -= 1
+    for i in range(stop, stop + PAD + 8):
+        buffer[i] = 10
+    return text, stop
+
+
+@leaf
 def _measure(
     values, offsets, from_ids, skip_space, table, table_offsets, row, whole, top_least, dup_least, allowed,
     kinds, singles, bits, known, marked, masks, marked_codes, weights,
@@ -204,35 +233,12 @@ def _measure(
     tally, out, scores,
 ):  # fmt: skip
     """Measure rows from `row` on; returns the row for which the buffers are too small, or how many there are."""
-    room = len(buffer) - 2 * PAD - 8
     while row < len(offsets) - 1:
-        begin, end = offsets[row], offsets[row + 1]
-        if from_ids:
-            size = _expand(values, begin, end, table, table_offsets, buffer, room)
-            if size < 0 and room < MAX_BYTES:
-                return row
-            whole_text = size >= 0
-            size = size if whole_text else -1 - size
-            text = PAD + (1 if skip_space and size and buffer[PAD] == 32 else 0)
-        else:
-            size = end - begin
-            if size > room and room < MAX_BYTES:
-                return row
-            whole_text = size <= room
-            size = min(size, room)
-            for i in range(size):
-                buffer[PAD + i] = values[begin + i]
-            text = PAD
-        cut = PAD + size
-        if not whole_text:  # not in the middle of a character
-            while cut > text and buffer[cut - 1] & 0xC0 == 0x80:
-                cut -= 1
-            if cut > text and buffer[cut - 1] >= 0xC0:
-                cut -= 1
-        for i in range(cut, cut + PAD + 8):
-            buffer[i] = 10
+        begin, end = _fill(values, offsets[row], offsets[row + 1], from_ids, skip_space, table, table_offsets, buffer)
+        if end == 0:
+            return row
         _measure_one(
-            buffer, text, cut, whole, top_least, dup_least, allowed,
+            buffer, begin, end, whole, top_least, dup_least, allowed,
             kinds, singles, bits, known, marked, masks, marked_codes, weights,
             cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs,
             tally, out[row], scores[row],
@@ -265,7 +271,7 @@ def _measure_one(
     top_ngrams(word_of, counts, sizes, keys, count, chars, top_least + extra, slots, places, sums, tops)
     duplicate_ngrams(word_of, counts, sizes, keys, count, chars, dup_least + extra, slots, places, sums, runs, dups)
     ascii_only = chars == end - begin
-    line_stats(data, bits, lines, num_lines, ascii_only, keys, flags, codes, word_of, tally, slots, stats[Stat.LINE :])
+    line_stats(data, bits, lines, num_lines, ascii_only, flags, codes, word_of, tally, slots, stats[Stat.LINE :])
     sum_weights(keys, count, weights, scores)
 
 
@@ -331,6 +337,53 @@ def _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, mar
     stats[Stat.TOP_WORD], stats[Stat.DISTINCT], stats[Stat.ONCE] = top, distinct, once
 
 
+@leaf
+def _keys(
+    values, offsets, from_ids, skip_space, table, table_offsets, row, kinds, singles, bits, known,
+    buffer, cuts, keys, sizes, flags, lines, tally, out, filled, most,
+):  # fmt: skip
+    """Write the keys of the first `most` units of each row from `row` on to `out`, and how many to `filled`."""
+    at = 0
+    for i in range(row):
+        at += filled[i]
+    while row < len(offsets) - 1:
+        begin, end = _fill(values, offsets[row], offsets[row + 1], from_ids, skip_space, table, table_offsets, buffer)
+        if end == 0:
+            return row
+        count, _ = split(buffer, begin, end, bits, kinds, singles, known, False, cuts, keys, sizes, flags, lines, tally)
+        count = min(count, most)
+        for i in range(count):
+            out[at + i] = keys[i]
+        filled[row] = count
+        at += count
+        row += 1
+    return row
+
+
+class _Source(NamedTuple):
+    """What a kernel reads the texts of a batch from."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+    from_ids: bool
+    skip_space: bool
+    table: np.ndarray
+    table_offsets: np.ndarray
+
+    @staticmethod
+    def of(batch: Batch, table: TokenTable | None) -> _Source:
+        """Ids where `table` is of their tokenizer, since they are what a model will be trained on, else the text."""
+        from_ids = table is not None and batch.tok is not None and batch.fingerprint == table.fingerprint
+        column = batch.tok if from_ids else batch.text
+        values = column.values.view()
+        values.flags.writeable = False  # as it comes from a frame: kernels are compiled for one kind of array
+        parts = (table.values, table.offsets) if from_ids else _NO_TABLE
+        return _Source(values, np.array(column.offsets), from_ids, from_ids and table.adds_space, *parts)
+
+    def size(self, row: int) -> int:
+        return int(self.offsets[row + 1] - self.offsets[row])
+
+
 def measure(
     batch: Batch,
     scratch: Scratch,
@@ -342,26 +395,37 @@ def measure(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(counts `[n, NUM_STATS]` float64 as in `Stat`, sums `[n, models]` float64) of the records of a batch.
 
-    Ids are read where `table` is of their tokenizer, since they are what a model will be trained on, else the text.
-    `weights` `[models, slots]` int16 are those of fitted models. `least` says which repetition is not worth counting.
+    `weights` `[models, slots]` int16 are those of fitted models; `least` says which repetition is not worth counting.
     """
-    from_ids = table is not None and batch.tok is not None and batch.fingerprint == table.fingerprint
-    column = batch.tok if from_ids else batch.text
+    source = _Source.of(batch, table)
     weights = np.zeros((0, 1), np.int16) if weights is None else weights
-    out = np.zeros((len(batch), NUM_STATS))
-    sums = np.zeros((len(batch), len(weights)))
+    out, sums = np.zeros((len(batch), NUM_STATS)), np.zeros((len(batch), len(weights)))
     tally = np.zeros(wd.NUM_TALLIES, np.int64)
-    values = column.values.view()
-    values.flags.writeable = False  # as it comes from a frame: kernels are compiled for one kind of array
-    offsets = np.array(column.offsets)
     row = 0
     while True:
         row = _measure(
-            values, offsets, from_ids, from_ids and table.adds_space,
-            *((table.values, table.offsets) if from_ids else _NO_TABLE), row, whole, *least,
+            *source, row, whole, *least,
             byte_kinds(), wd.byte_flags(), classes(), known_endings(), *_marked_words(), weights,
             *scratch.arrays, tally, out, sums,
         )  # fmt: skip
         if row == len(batch):
             return out, sums
-        scratch.grow(int(offsets[row + 1] - offsets[row]))
+        scratch.grow(source.size(row))
+
+
+def word_keys(batch: Batch, scratch: Scratch, table: TokenTable | None = None, *, most: int) -> Ragged:
+    """The keys `[units]` uint64 of the first `most` words and marks of each record."""
+    source = _Source.of(batch, table)
+    filled = np.zeros(len(batch), np.int64)
+    tally = np.zeros(wd.NUM_TALLIES, np.int64)
+    lengths = np.diff(source.offsets) * (int(np.diff(table.offsets).max()) if source.from_ids else 1)
+    keys = np.empty(int(np.minimum(lengths, most).sum()), np.uint64)
+    row = 0
+    while True:
+        row = _keys(
+            *source, row, byte_kinds(), wd.byte_flags(), classes(), known_endings(),
+            *scratch.arrays[:6], tally, keys, filled, most,
+        )  # fmt: skip
+        if row == len(batch):
+            return Ragged(keys[: filled.sum()], np.concatenate(([0], np.cumsum(filled))))
+        scratch.grow(source.size(row))
