@@ -1,13 +1,13 @@
 """How likely a text was written by a machine, as a bounded down-weight: never a reason to drop.
 
 The likelihood is that of a model of `clet.priority.classifier` that the user fits on texts by people and by machines
-(`clet judge fit --kind synthetic --good PEOPLE --bad MACHINES`); without one there is no such score and every weight
-is 1. No model is shipped: what gives a machine away is its habits of wording, which differ by generator and by year, and
-a model that is not fitted on one's own kind of text is little better than chance at a rate of false alarms one can
-live with.
+(`clet judge fit --kind synthetic --good PEOPLE --bad MACHINES`); without one there is no such score, and every weight
+is 1. No model is shipped: what gives a machine away is its habits of wording, which differ by generator and by year,
+and a model that is not fitted on one's own kind of text is little better than chance at a rate of false alarms that
+one can live with.
 
-Below the threshold, the likelihood that THRESHOLD_RATE of held-out texts by people exceed, the weight is 1; above it the
-weight falls to 1 - STRENGTH, at most. So of the texts by people one in a hundred loses at most half of its weight, and
+Below the threshold, the likelihood that THRESHOLD_RATE of held-out texts by people exceed, the weight is 1; above it
+it falls to 1 - STRENGTH, at most. So of the texts by people one in a hundred loses at most half of its weight, and
 none its place for good.
 
 What it can see, measured on generators that were not in the training set (clet-performance(7)): most text of chat
