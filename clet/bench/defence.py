@@ -17,9 +17,10 @@ import numpy as np
 from clet.batch import Batch
 from clet.bench.attacks import HONEST, Backdoor, Flood, Rumour, Stream, kind_of, trusted_origins
 from clet.priority import remember
-from clet.priority.order import RULES, Knowledge, Prioritizer, Settings, Ways
+from clet.priority.order import Knowledge, Prioritizer, Settings, Ways
 from clet.priority.policy import Policy, load_policy
 from clet.priority.recency import Clock
+from clet.priority.rules import REASONS as RULES_OF_QUALITY
 from clet.priority.share import Account
 from clet.tokens import Tokenizer
 
@@ -79,7 +80,7 @@ def run(stream: Stream, policy: Policy, tokenizer: Tokenizer | None, window: int
         for kind, reason, cluster in stopped:
             out.stopped.setdefault(kind, Counter())[reason] += 1
             if kind == HONEST and cluster not in passed:
-                out.lost["quality" if reason in RULES else reason] += 1
+                out.lost["quality" if reason in RULES_OF_QUALITY else reason] += 1
         out.seen.update(kind_of(record) for record in records)
         out.tokens += sum(tokens_in.values())
         if tokens_in["flood"]:

@@ -29,10 +29,11 @@ from clet.model.initialise import initialise
 from clet.model.loss import token_losses
 from clet.model.presets import preset_config
 from clet.model.vocabulary import train_vocabulary
-from clet.priority import order as ordering
 from clet.priority.order import Knowledge, Prioritizer, Settings, Ways
 from clet.priority.policy import Policy
+from clet.priority.quality import QualityTables, Verdicts
 from clet.priority.recency import Clock
+from clet.priority.rules import CLET
 from clet.priority.share import Account
 from clet.priority.value import Weights
 from clet.tokens import Tokenizer
@@ -106,21 +107,29 @@ def _tokenised(records: list[dict[str, Any]], tokenizer: Tokenizer) -> Batch:
 def _ordered(batch: Batch, weights: dict[str, float] | None) -> Batch:
     if weights is None:
         return batch
-    judged = ordering.judged
-    if weights.get("quality") == 0.0:
-        ordering.judged = lambda b: (np.ones(len(b)), np.full(len(b), -1), np.zeros(len(b)))
-    try:
-        prioritizer = Prioritizer(
-            Account(None, 1.0),
-            Clock(),
-            Ways(lambda *_: None),
-            policy=Policy(weights=Weights(**weights)),
-            knowledge=Knowledge(),
-            settings=Settings(max_records=len(batch)),
-        )
-        return Batch.concat(list(prioritizer.run([batch])))
-    finally:
-        ordering.judged = judged
+    prioritizer = Prioritizer(
+        Account(None, 1.0),
+        Clock(),
+        Ways(lambda *_: None),
+        policy=Policy(weights=Weights(**weights)),
+        knowledge=Knowledge(),
+        settings=Settings(max_records=len(batch)),
+        quality=_Unjudged() if weights.get("quality") == 0.0 else None,
+    )
+    return Batch.concat(list(prioritizer.run([batch])))
+
+
+class _Unjudged(QualityTables):
+    """Tables that find nothing wrong with anything."""
+
+    def __init__(self) -> None:
+        super().__init__(None, (CLET,), None, None)
+
+    def judge(self, batch: Batch) -> Verdicts:
+        size = len(batch)
+        nothing = np.full(size, np.nan, np.float32)
+        ones, zeros = np.ones(size, np.float32), np.zeros(size, np.float32)
+        return Verdicts(ones, np.zeros(size, np.int16), zeros, np.ones(size, np.bool_), nothing, nothing)
 
 
 def _first(batch: Batch, budget: int) -> list[tuple[np.ndarray, str]]:

@@ -22,9 +22,10 @@ from clet.heads import Heads
 from clet.priority.assess import assess, new_findings, new_memory
 from clet.priority.facts import FIELDS, facts_of
 from clet.priority.injection import corrects, injected
-from clet.priority.order import Prioritizer, Ways, judged
+from clet.priority.order import Prioritizer, Ways
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.policy import Policy, load_policy, rule_on
+from clet.priority.quality import QualityTables
 from clet.priority.recency import Clock
 from clet.priority.share import Account
 from clet.streams import read_batches
@@ -66,7 +67,7 @@ def speed(inputs: Sequence[str], policy: str | None, *, runs: int) -> dict[str, 
 
     parts = {
         "everything": everything,
-        "quality": each(judged),
+        "quality": each(QualityTables.of().judge),
         "novelty, topics, bursts, credibility": each(sequential),
         "injection and corrections": each(lambda batch: (injected(batch.text), corrects(batch.text))),
         "policy": each(policy_alone),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from clet.commands.flags import Limit
+from clet.commands.judge_fit import fit
 from clet.exits import NothingToDo, UsageError
 from clet.log import log
 
@@ -167,4 +168,4 @@ def _show(rows: list[dict[str, Any]]) -> None:
     Console().print(table, highlight=False)
 
 
-SUBCOMMANDS = {"review": review, "verdict": verdict, "trust": trust, "set": set_evidence}
+SUBCOMMANDS = {"review": review, "verdict": verdict, "trust": trust, "set": set_evidence, "fit": fit}

@@ -118,6 +118,22 @@ Warmup = Annotated[
     ),
 ]
 
+ClassifierFile = Annotated[
+    str | None,
+    typer.Option(
+        "--classifier", metavar="FILE", help="Let a model of clet judge fit count for quality.", show_default=False
+    ),
+]
+SyntheticFile = Annotated[
+    str | None,
+    typer.Option(
+        "--synthetic",
+        metavar="FILE",
+        help="Weigh down what a model of clet judge fit --kind synthetic finds machine-written.",
+        show_default=False,
+    ),
+]
+
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -126,6 +142,8 @@ def main(
     *,
     output: Output = "-",
     policy: PolicyFile = None,
+    classifier: ClassifierFile = None,
+    synthetic: SyntheticFile = None,
     tokenizer: TokenizerPath = None,
     state: StateDir = None,
     budget: Budget = None,
@@ -151,9 +169,11 @@ def main(
     Best is what is good, credible, new and fresh. Each dropped record has a reason.
     """
     from clet.priority import remember
+    from clet.priority.classifier import Model
     from clet.priority.masking import Masker
     from clet.priority.order import Knowledge, Prioritizer, Settings, Ways
     from clet.priority.policy import Policy, load_policy
+    from clet.priority.quality import QualityTables
     from clet.priority.quarantine import FULL, Quarantine
     from clet.priority.recency import DAY_S, Clock
     from clet.priority.share import Account
@@ -178,7 +198,12 @@ def main(
     rules = load_policy(policy) if policy else Policy()
     if rules.masks and not tokenizer:
         raise UsageError(f"{policy}: has a rule that masks, for which --tokenizer has to say what tokens stand for")
-    masker = Masker(Tokenizer.load(tokenizer)) if tokenizer else None
+    encoder = Tokenizer.load(tokenizer) if tokenizer else None
+    quality = QualityTables.of(
+        encoder,
+        classifier=Model.load(classifier, "quality") if classifier else None,
+        synthetic=Model.load(synthetic, "synthetic") if synthetic else None,
+    )
     account = Account(_tokens(budget, "--budget"), share)
     router = _router(fleet, account.budget)
     loss = _loss(model, reference) if model else None
@@ -227,7 +252,8 @@ def main(
                     approved=held.approved if held else frozenset(),
                     router=router,
                     loss=loss,
-                    masker=masker,
+                    masker=Masker(encoder) if rules.masks else None,
+                    quality=quality,
                 )
                 for batch in prioritizer.run(_input(stage, held)):
                     stage.write(batch)

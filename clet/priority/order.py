@@ -32,20 +32,20 @@ from clet.priority.novelty import new_scale, note_density, novelty
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import Ledger, new_ledger
 from clet.priority.policy import APPROVAL, DOWN_WEIGHT, QUARANTINE, Policy, Ruling, rule_on
-from clet.priority.quality import judge
+from clet.priority.quality import NEUTRAL, QualityTables
 from clet.priority.recency import HALF_LIFE_DAYS, Clock, day_text
 from clet.priority.routing import Router
+from clet.priority.rules import REASONS as REASONS_OF_QUALITY
 from clet.priority.share import Account
+from clet.priority.synthetic import weight
 from clet.priority.value import SIGNS_FACTOR, value
 from clet.priority.window import HELD, MAX_BYTES, MAX_RECORDS, Departure, Window, sizes_of
 
-RULES = (
-    *("short", "placeholder", "few-letters", "word-length", "symbols", "links", "repetition", "stuffing"),
-    *("bullets", "ellipses", "list", "stop-words", "long-lines"),
-)
 KNOWN = "known"  # why what the model of novelty knows already is dropped
 SETTLED = 1e12  # tokens known, for a model that was trained before
-_SPAM = [RULES.index(name) for name in ("placeholder", "links", "repetition", "stuffing")]  # speak against the origin
+# Rules of quality whose breach speaks against an origin.
+SPAM_RULES = ("placeholder", "links", "repetition", "stuffing")
+_SPAM = [REASONS_OF_QUALITY.index(name) for name in SPAM_RULES]
 _SIGN_WORDS = ["+".join(SIGNS[k] for k in range(len(SIGNS)) if bits >> k & 1) for bits in range(1 << len(SIGNS))]
 
 MAX_RECENT = 1 << 16
@@ -95,7 +95,7 @@ class Seen:
     """What can be said of each record of a batch alone: columns `[n]`."""
 
     quality: np.ndarray  # float64
-    broken: np.ndarray  # int64: number of the rule of quality that it broke, or -1
+    broken: np.ndarray  # int16: number of the rule of quality that it broke, 0 for none
     amounts: np.ndarray  # float64: the value that broke it
     signs: np.ndarray  # uint8: bits of injection.SIGNS
     ruling: Ruling
@@ -121,6 +121,7 @@ class Prioritizer:
         router: Router | None = None,
         loss: Loss | None = None,
         masker: Masker | None = None,
+        quality: QualityTables | None = None,
     ):
         self.policy, self.known, self.settings = policy or Policy(), knowledge or Knowledge(), settings or Settings()
         account.origins = self.known.origins
@@ -140,7 +141,7 @@ class Prioritizer:
             max_records=self.settings.max_records,
             max_bytes=self.settings.max_bytes,
         )
-        self._masker = masker
+        self._masker, self._quality = masker, quality or QualityTables.of()
         self._vouched = 0  # origins that were compared with the names that the policy vouches for
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -213,18 +214,22 @@ class Prioritizer:
         if self._approved:
             known = [heads.value(row, "id") in self._approved for row in range(len(batch))]
             approved = np.array(known, np.bool_)
-        quality, broken, amounts = judged(batch)
-        broken[approved] = -1
+        verdicts = self._quality.judge(batch)
+        quality, broken, amounts = np.round(verdicts.score.astype(np.float64), 4), verdicts.rule, verdicts.value
+        quality[approved & (broken > 0)] = NEUTRAL
+        broken[approved] = 0
         signs = injected(batch.text)
         signs[approved] = 0
-        ruling = rule_on(self.policy, batch, heads, quality, (broken < 0) & ~approved)
+        ruling = rule_on(self.policy, batch, heads, quality, (broken == 0) & ~approved)
+        if self._quality.synthetic is not None:
+            ruling.factor *= weight(verdicts.synthetic.astype(np.float64), self._quality.synthetic.threshold)
         if self.policy.injection == DOWN_WEIGHT:
             ruling.factor[signs > 0] *= SIGNS_FACTOR
-        signed = (signs > 0) & (broken < 0) & (self.policy.injection > ruling.action)
+        signed = (signs > 0) & (broken == 0) & (self.policy.injection > ruling.action)
         if self.policy.injection != DOWN_WEIGHT:
             ruling.action[signed], ruling.rule[signed] = self.policy.injection, -1
         spam = np.isin(broken, _SPAM) | (signs > 0)
-        out = (broken >= 0) | (ruling.action >= QUARANTINE)
+        out = (broken > 0) | (ruling.action >= QUARANTINE)
         return Seen(quality, broken, amounts, signs, ruling, spam, out, approved, corrects(batch.text))
 
     def _assess(self, facts: Facts, seen: Seen, found: Findings, begin: int, end: int) -> None:
@@ -323,9 +328,9 @@ class Prioritizer:
             picked = np.flatnonzero(suspicious == held_back)
             if len(picked):
                 part = rows[picked]
-                rule = np.where(seen.broken[part] >= 0, np.arange(len(part)), NONE)
-                names = [RULES[k] if k >= 0 else "" for k in seen.broken[part].tolist()]
-                amounts = np.where(seen.broken[part] >= 0, seen.amounts[part], np.nan)
+                rule = np.where(seen.broken[part] > 0, np.arange(len(part)), NONE)
+                names = [REASONS_OF_QUALITY[k] for k in seen.broken[part].tolist()]
+                amounts = np.where(seen.broken[part] > 0, seen.amounts[part], np.nan)
                 signs = np.where(seen.signs[part] > 0, seen.signs[part].astype(np.int64), NONE)
                 notes = [
                     words("rule", rule, names),
@@ -346,8 +351,8 @@ class Prioritizer:
 
 
 def _reason(seen: Seen, policy: Policy, row: int) -> str:
-    if seen.broken[row] >= 0:
-        return RULES[seen.broken[row]]
+    if seen.broken[row]:
+        return REASONS_OF_QUALITY[seen.broken[row]]
     rule = int(seen.ruling.rule[row])
     return "injection" if rule < 0 else policy.rules[rule].name
 
@@ -366,11 +371,3 @@ def _value_fields(held: np.ndarray) -> list[Field]:
 def _same_day(days: np.ndarray) -> int:
     """How many records from the first on are of its day."""
     return int(np.argmax(days != days[0])) if (days != days[0]).any() else len(days)
-
-
-def judged(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(quality `[n]`, number of the rule that a record broke in RULES or -1 `[n]`, the value that broke it `[n]`)."""
-    verdicts = judge(batch, [batch.fields(row) for row in range(len(batch))])
-    broken = np.array([-1 if v.rule is None else RULES.index(v.rule) for v in verdicts], np.int64)
-    quality = np.array([v.score for v in verdicts])
-    return quality, broken, np.array([v.value for v in verdicts], np.float64)
