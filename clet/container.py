@@ -40,7 +40,7 @@ DEFAULT_LEVEL = 1  # zstd level 1: 316 MB/s here against 160 at level 3, for 4% 
 _HEADER = struct.Struct("<4sBBBBQQ")
 _CHECK = struct.Struct("<Q")
 HEADER_BYTES = _HEADER.size + _CHECK.size
-_DTYPES = {"<u2", "<u4", "<u8", "<i4", "<i8", "<f4", "<f8", "|u1", "|i1"}
+_DTYPES = {"<u2", "<u4", "<u8", "<i2", "<i4", "<i8", "<f4", "<f8", "|u1", "|i1"}
 
 
 class Kind(IntEnum):
@@ -52,6 +52,7 @@ class Kind(IntEnum):
     SHARD_HEADER = 3
     SHARD_FOOTER = 4
     JOURNAL = 5
+    MODEL = 6
 
 
 @dataclass(slots=True)

@@ -35,6 +35,11 @@ class Counts:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
+def plain_text(text: str) -> str:
+    """Text from outside for a terminal: what could drive it or reorder a line is shown escaped."""
+    return _UNSAFE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+
+
 class Log:
     """Messages of one process. `command` names the speaker; the flags are those of the command line."""
 
@@ -106,7 +111,7 @@ class Log:
             self.summary(self.counts or Counts())
 
     def _say(self, level: str, text: str, fields: dict[str, Any]) -> None:
-        text = _UNSAFE.sub(lambda match: match.group().encode("unicode_escape").decode(), text)
+        text = plain_text(text)
         if self.json:
             self._write(level, {"event": fields.pop("event", level), "message": text, **fields})
         else:

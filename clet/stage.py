@@ -57,6 +57,11 @@ class Rejects:
         plain = target is not None and target.endswith((".jsonl", ".json"))
         self._zstd = None if plain else _compressor()
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is a file at all."""
+        return self._sink is not None
+
     def add_record(self, batch: Batch, row: int, reason: str) -> None:
         """Keep a dropped record."""
         if self._sink:
@@ -187,6 +192,13 @@ class Stage:
         """Drop record `row` of `batch`: counted by reason, kept in the rejects."""
         self.counts.rejected[reason] += 1
         self._rejects.add_record(batch, row, reason)
+
+    def reject_all(self, batch: Batch, reasons: Sequence[str]) -> None:
+        """Drop every record of a batch, each for its reason: costs next to nothing where no rejects are kept."""
+        self.counts.rejected.update(reasons)
+        if self._rejects.kept:
+            for row, reason in enumerate(reasons):
+                self._rejects.add_record(batch, row, reason)
 
     def reject_object(self, record: dict[str, Any], reason: str) -> None:
         """Drop a record that is still a dict."""

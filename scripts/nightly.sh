@@ -6,6 +6,7 @@
 #   model/    the model to start from: clet init                                     (you make it)
 #   held-out/ records to measure on, never to learn from; a turn that makes them     (optional)
 #             worse by more than CLET_MAX_LOSS_RISE (0.02 nats a token) is not promoted, and ends with 1
+#   policy.toml  what to learn and what not, see clet-policy(5); scripts/policy.toml is an example   (optional)
 #   clet.toml settings, a table for each command; see clet(1)                        (optional)
 #   run/      training state and releases; clet serve "$CLET_HOME/run" answers from it
 #
@@ -46,7 +47,10 @@ esac
 [ -e "$turn/1-documents.clet" ] || { close_turn; exit 69; }
 [ -e "$turn/2-unique.clet" ] || clet dedup "$turn/1-documents.clet" --state state/seen \
     --rejects "rejects/$night-dedup.jsonl.zst" -o "$turn/2-unique.clet"
-[ -e "$turn/3-ordered.clet" ] || clet prioritize "$turn/2-unique.clet" --state state/trust \
+# What is suspicious waits in quarantine.jsonl.zst for clet judge review; the live release is the gate of its budgets.
+defence=(--state state/trust --quarantine quarantine.jsonl.zst --run run)
+[ -f policy.toml ] && defence+=(--policy policy.toml)
+[ -e "$turn/3-ordered.clet" ] || clet prioritize "$turn/2-unique.clet" "${defence[@]}" \
     --rejects "rejects/$night-prioritize.jsonl.zst" -o "$turn/3-ordered.clet"
 if [ ! -e "$turn/4-sharded" ]; then
     # The shards of a turn live in a folder of their own; one that was not finished is made anew.

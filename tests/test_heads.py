@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clet.batch import Ragged
-from clet.heads import Heads
+from clet.heads import NO_TIME, Heads
 from clet.record import format_time, parse_time
 
 NAMES = ("id", "published", "priority", "x")
@@ -85,3 +85,21 @@ def test_strings_that_end_at_a_block_do_not_confuse(length):
         heads = heads_of([{"k": text, "id": text, "x": [text, {"id": "inner"}]}])
         assert heads.value(0, "id") == text
         assert heads.value(0, "x") == [text, {"id": "inner"}]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(TIMES | st.datetimes().map(lambda t: format_time(t)) | st.none() | st.integers(0, 9), max_size=6))
+def test_seconds_are_those_of_the_parsed_times(values):
+    heads = heads_of([{"published": value} for value in values])
+    for found, value in zip(heads.seconds("published").tolist(), values, strict=True):
+        try:
+            expected = int(parse_time(format_time(parse_time(value))).timestamp())
+        except (ValueError, TypeError, AttributeError):
+            expected = NO_TIME
+        assert found == expected
+
+
+def test_equal_values_have_equal_hashes_and_missing_ones_none():
+    hashes = heads_of([{"x": "a"}, {"x": "b"}, {"x": "a"}, {"x": None}, {}]).hashes("x").tolist()
+    assert hashes[0] == hashes[2] != hashes[1]
+    assert hashes[3:] == [0, 0]

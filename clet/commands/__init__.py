@@ -11,6 +11,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "ingest": ("clet.commands.ingest", "fetch documents, extract their text, tokenise"),
     "dedup": ("clet.commands.dedup", "drop what repeats an earlier document"),
     "prioritize": ("clet.commands.prioritize", "judge, order and budget documents"),
+    "judge": ("clet.commands.judge", "teach prioritize: review, verdicts, trust"),
     "shard": ("clet.commands.shard", "pack documents into sealed token shards"),
     "train": ("clet.commands.train", "learn from shards, release checkpoints"),
     "sync-server": ("clet.commands.sync_server", "merge the work of workers without a barrier"),

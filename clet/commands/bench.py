@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clet.commands.flags import Jobs
+from clet.commands.flags import DEFAULT_SEED, Jobs, Seed
 from clet.exits import UsageError
 from clet.log import log
 
@@ -209,4 +209,55 @@ def dedup(
     return 0
 
 
-SUBCOMMANDS = {"dedup": dedup, "pipeline": pipeline, "ingest": ingest, "tokenize": tokenize, "shards": shards}
+def prioritize(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Records to time; without any only what is asked for below is measured."),
+    ] = None,
+    *,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", metavar="FILE", help="The policy in force, as clet prioritize takes it."),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", metavar="DIR|FILE", help="Tokenise the attack streams; words are counted without."),
+    ] = None,
+    attacks: Annotated[
+        int,
+        typer.Option("--attacks", min=0, metavar="DAYS", help="Days of news with attacks; 0 leaves it out."),
+    ] = 0,
+    curve: Annotated[bool, typer.Option("--curve", help="What passes, by the budget of an attacker.")] = False,
+    order: Annotated[
+        int, typer.Option("--order", min=0, metavar="DAYS", help="Days of news to learn from in several orders.")
+    ] = 0,
+    preset: Annotated[str, typer.Option("--preset", metavar="NAME", help="The model that learns them.")] = "pico",
+    runs: Runs = 3,
+    seed: Seed = DEFAULT_SEED,
+) -> int:
+    """How fast clet prioritize is, what its defences let through, and what its order teaches.
+
+    Attacks are those of clet-trust(7), in a simulated newsroom. With --json the result is one JSON object.
+    """
+    from clet.bench import report
+    from clet.bench.prioritize import measure, show
+
+    if (attacks or curve) and not policy:
+        raise UsageError("--attacks and --curve need --policy: without one there are no limits to measure")
+    result = {"bench": "prioritize", **report.conditions()}
+    result |= measure(files or [], policy, tokenizer, attacks, curve, order, preset, runs, seed)
+    if log.json:
+        report.show_json(result)
+    else:
+        show(result)
+    return 0
+
+
+SUBCOMMANDS = {
+    "pipeline": pipeline,
+    "ingest": ingest,
+    "tokenize": tokenize,
+    "dedup": dedup,
+    "prioritize": prioritize,
+    "shards": shards,
+}

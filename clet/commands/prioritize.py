@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clet.commands.flags import Inputs, Limit, MaxErrors, Output, Plain, Rejects, StateDir
+from clet.commands.flags import Inputs, Limit, MaxErrors, Output, Plain, Rejects, StateDir, TokenizerPath
 from clet.exits import UsageError
 from clet.log import log
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from clet.batch import Batch
+
+PolicyFile = Annotated[
+    str | None,
+    typer.Option(
+        "--policy", metavar="FILE", help="What to learn and what not, as clet-policy(5) describes.", show_default=False
+    ),
+]
 Budget = Annotated[
     str | None,
     typer.Option(
@@ -45,6 +53,86 @@ HalfLife = Annotated[
     float, typer.Option("--half-life", metavar="DAYS", min=0.001, help="Age at which a document is half as fresh.")
 ]
 Explain = Annotated[bool, typer.Option("--explain", help="Say on stderr what gave each record its place.")]
+QuarantineFile = Annotated[
+    str | None,
+    typer.Option(
+        "--quarantine",
+        metavar="FILE",
+        help="Hold suspicious records back in FILE for clet judge review; needs --state.",
+        show_default=False,
+    ),
+]
+Gate = Annotated[
+    str | None,
+    typer.Option(
+        "--gate",
+        metavar="WORD",
+        help="The model gate passed last: with another word than before, poison budgets begin anew; needs --state.",
+        show_default=False,
+    ),
+]
+Run = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="Take the gate from the release that is live in this run; needs --state.",
+        show_default=False,
+    ),
+]
+
+Fleet = Annotated[
+    str | None,
+    typer.Option(
+        "--fleet",
+        metavar="FILE",
+        help="Give each record a lane, so that these devices meet --budget in time at least energy.",
+        show_default=False,
+    ),
+]
+ModelPath = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="DIR",
+        help="Take novelty from this model's loss instead of the n-gram model's.",
+        show_default=False,
+    ),
+]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="DIR",
+        help="A trained model: what its loss leaves of that of --model can be learned.",
+        show_default=False,
+    ),
+]
+Warmup = Annotated[
+    str | None,
+    typer.Option(
+        "--warmup",
+        metavar="TOKENS",
+        help="While the run has learned less than TOKENS, what is easy goes first; needs --run.",
+        show_default=False,
+    ),
+]
+
+ClassifierFile = Annotated[
+    str | None,
+    typer.Option(
+        "--classifier", metavar="FILE", help="Let a model of clet judge fit count for quality.", show_default=False
+    ),
+]
+SyntheticFile = Annotated[
+    str | None,
+    typer.Option(
+        "--synthetic",
+        metavar="FILE",
+        help="Weigh down what a model of clet judge fit --kind synthetic finds machine-written.",
+        show_default=False,
+    ),
+]
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -53,65 +141,202 @@ def main(
     inputs: Inputs = None,
     *,
     output: Output = "-",
+    policy: PolicyFile = None,
+    classifier: ClassifierFile = None,
+    synthetic: SyntheticFile = None,
+    tokenizer: TokenizerPath = None,
     state: StateDir = None,
     budget: Budget = None,
     share: Share = 0.5,
     window: WindowSize = "10000",
     now: Now = None,
     half_life: HalfLife = 7.0,
+    fleet: Fleet = None,
+    model: ModelPath = None,
+    reference: Reference = None,
+    run: Run = None,
+    warmup: Warmup = None,
+    gate: Gate = None,
+    quarantine: QuarantineFile = None,
     explain: Explain = False,
     rejects: Rejects = None,
     limit: Limit = None,
     max_errors: MaxErrors = None,
     plain: Plain = False,
 ) -> int:
-    """Drop records that are not worth learning, and pass the others best first within a budget.
+    """Drop records that are not worth learning, and pass the others best first within budgets.
 
-    Best is good text that is fresh. Each dropped record has a reason: the rule it broke, share or budget.
+    Best is what is good, credible, new and fresh. Each dropped record has a reason.
     """
-    from clet.priority.order import prioritize
-    from clet.priority.recency import Clock
+    from clet.priority import remember
+    from clet.priority.classifier import Model
+    from clet.priority.masking import Masker
+    from clet.priority.order import Knowledge, Prioritizer, Settings, Ways
+    from clet.priority.policy import Policy, load_policy
+    from clet.priority.quality import QualityTables
+    from clet.priority.quarantine import FULL, Quarantine
+    from clet.priority.recency import DAY_S, Clock
     from clet.priority.share import Account
     from clet.priority.window import MAX_BYTES, MAX_RECORDS
     from clet.record import format_time
     from clet.stage import Stage
     from clet.state import State
+    from clet.tokens import Tokenizer
 
+    for name, value in (("--quarantine", quarantine), ("--gate", gate), ("--run", run)):
+        if value and not state:
+            raise UsageError(f"{name} needs --state, where it is remembered")
+    if gate and run:
+        raise UsageError("--gate and --run both name the gate; give one of them")
+    if reference and not model:
+        raise UsageError("--reference is compared with --model; name both")
+    if warmup and not run:
+        raise UsageError("--warmup needs --run, which says how much was learned")
+    if fleet and budget is None:
+        raise UsageError("--fleet plans for --budget; give one")
     max_records, max_bytes = _window(window, MAX_RECORDS, MAX_BYTES)
-    account = Account(_budget(budget), share)
-    with State.open(state, "prioritize") if state else nullcontext() as opened:
-        newest = None
+    rules = load_policy(policy) if policy else Policy()
+    if rules.masks and not tokenizer:
+        raise UsageError(f"{policy}: has a rule that masks, for which --tokenizer has to say what tokens stand for")
+    encoder = Tokenizer.load(tokenizer) if tokenizer else None
+    quality = QualityTables.of(
+        encoder,
+        classifier=Model.load(classifier, "quality") if classifier else None,
+        synthetic=Model.load(synthetic, "synthetic") if synthetic else None,
+    )
+    account = Account(_tokens(budget, "--budget"), share)
+    router = _router(fleet, account.budget)
+    loss = _loss(model, reference) if model else None
+    with State.open(state, "prioritize", remember.PARAMS) if state else nullcontext() as opened:
+        newest = _time(opened.values.get("clock"), "the state's clock") if opened is not None else None
+        clock = Clock(_time(now, "--now"), newest)
+        known = remember.load(opened) if opened is not None else Knowledge()
+        account.origins = known.origins
+        held = None
         if opened is not None:
             account.load(opened.values.get("days", {}))
-            newest = _time(opened.values.get("clock"), "the state's clock")
-        clock = Clock(_time(now, "--now"), newest)
-        with Stage(
-            inputs, output, rejects=rejects, state=opened, plain=plain, limit=limit, max_errors=max_errors
-        ) as stage:
-            for batch in prioritize(
-                stage.batches(),
-                account=account,
-                clock=clock,
-                half_life_days=half_life,
-                reject=stage.reject,
-                explain=_explain if explain else lambda *_: None,
-                daily=opened is not None,
-                max_records=max_records,
-                max_bytes=max_bytes,
-            ):
-                stage.write(batch)
-            if opened is not None:
-                opened.values |= {"days": account.to_json(), "clock": clock.text}
-            stage.counts.extra["now"] = format_time(clock.now)
+            day = int(clock.now.timestamp()) // DAY_S if clock.now else 0
+            passed = remember.pass_gate(known, opened, _gate(gate, run), day)
+            if passed:
+                log.detail("a model gate was passed: poison budgets begin anew")
+            elif rules.limits.documents and "gate" not in opened.values:
+                log.warn("no model gate is known: poison budgets never begin anew; give --run or --gate")
+            if run:
+                known.mixture.read(run)
+            if quarantine:
+                held = Quarantine(quarantine, opened, clock.text)
+        try:
+            with Stage(
+                inputs,
+                output,
+                rejects=rejects,
+                state=held or opened,
+                plain=plain,
+                limit=limit,
+                max_errors=max_errors,
+            ) as stage:
+
+                def hold(batch: Batch, reasons: list[str]) -> None:
+                    full = held.add(batch, reasons)
+                    stage.counts.rejected.update(f"held:{reasons[row]}" for row in range(len(batch)) if row not in full)
+                    stage.reject_all(batch.take(full), [FULL] * len(full))
+
+                ways = Ways(stage.reject_all, hold if held else None, _explain if explain else None)
+                prioritizer = Prioritizer(
+                    account,
+                    clock,
+                    ways,
+                    policy=rules,
+                    knowledge=known,
+                    settings=Settings(half_life, opened is not None, max_records, max_bytes, _stage(run, warmup)),
+                    approved=held.approved if held else frozenset(),
+                    router=router,
+                    loss=loss,
+                    masker=Masker(encoder) if rules.masks else None,
+                    quality=quality,
+                )
+                for batch in prioritizer.run(_input(stage, held)):
+                    stage.write(batch)
+                if opened is not None:
+                    opened.values |= {"days": account.to_json(), "clock": clock.text}
+                    remember.save(known, opened)
+                stage.counts.extra["now"] = format_time(clock.now)
+                if router:
+                    stage.counts.extra["lanes"] = dict(zip(router.names, router.tokens.tolist(), strict=True))
+                if rules.applied:
+                    stage.counts.extra["policy"] = dict(rules.applied)
+        finally:
+            if held:
+                held.abort()
         return stage.status
 
 
-def _explain(ident: str, reason: str | None, note: dict[str, object]) -> None:
-    facts = " ".join(f"{name}={value}" for name, value in note.items())
-    log.info(f"{ident} {reason or 'kept'} {facts}", event="explain", id=ident, reason=reason, **note)
+def _input(stage, held):
+    """What a person approved, then the input."""
+    if held:
+        for batch in held.refused():
+            stage.counts.records_in += len(batch)
+            stage.reject_all(batch, ["rejected-by-review"] * len(batch))
+        for batch in held.released():
+            stage.counts.records_in += len(batch)
+            yield batch
+    yield from stage.batches()
 
 
-def _budget(text: str | None) -> int | None:
+def _gate(gate: str | None, run: str | None) -> str | None:
+    if run is None:
+        return gate
+    from clet.release import is_run, tier_number
+
+    number = tier_number(run, "live") if is_run(run) else None
+    return f"release {number}" if number else "release none"
+
+
+def _explain(batch: Batch, reasons: list[str | None]) -> None:
+    for row, reason in enumerate(reasons):
+        fields = batch.fields(row)
+        note = fields["priority"]
+        facts = " ".join(f"{name}={value}" for name, value in note.items())
+        log.info(f"{fields['id']} {reason or 'kept'} {facts}", event="explain", id=fields["id"], reason=reason, **note)
+
+
+def _router(fleet: str | None, budget: int | None):
+    """The router of a fleet's plan, which is printed."""
+    if not fleet:
+        return None
+    from clet.priority.routing import Router, load_fleet, plan
+
+    planned = plan(load_fleet(fleet), budget or 0)
+    for lane in planned.lanes:
+        log.info(
+            f"lane {lane.device.name}: {lane.tokens} tokens, {lane.seconds:.0f} s, {lane.joules:.0f} J", event="lane"
+        )
+    for name, (seconds, joules) in planned.alone().items():
+        log.info(f"all on {name}: {seconds:.0f} s, {joules:.0f} J against {planned.joules:.0f} J planned", event="lane")
+    if planned.left_over:
+        log.warn(f"{fleet}: {planned.left_over} tokens of the budget are more than the fleet can learn in time")
+    return Router(planned)
+
+
+def _loss(model: str, reference: str | None):
+    from clet.evaluate.documents import LossOf
+    from clet.priority.novelty import excess
+
+    scored, known = LossOf(model), LossOf(reference) if reference else None
+    return lambda batch: excess(scored.bits(batch), known.bits(batch)) if known else scored.bits(batch)
+
+
+def _stage(run: str | None, warmup: str | None) -> float:
+    """How far the curriculum is from its end: 1 at the start, 0 once the run learned `warmup` tokens."""
+    if not run or not warmup:
+        return 0.0
+    from clet.priority.curriculum import weight
+    from clet.priority.mixture import tokens_learned
+
+    return weight(tokens_learned(run), _tokens(warmup, "--warmup"))
+
+
+def _tokens(text: str | None, flag: str) -> int | None:
     if text is None:
         return None
     try:
@@ -119,7 +344,7 @@ def _budget(text: str | None) -> int | None:
     except ValueError:
         tokens = -1
     if tokens < 0:
-        raise UsageError(f"--budget {text}: give a number of tokens, such as 50_000_000")
+        raise UsageError(f"{flag} {text}: give a number of tokens, such as 50_000_000")
     return tokens
 
 

@@ -1,189 +1,144 @@
 """Quality of a text: rules that drop what is no text worth learning, and a score for the rest.
 
-The rules are those of Gopher (Rae et al. 2021, 2112.11446, table A1), C4 (Raffel et al. 2020), FineWeb (Penedo et al.
-2024, 2406.17557) and Ntoulas et al. (WWW 2006, spam pages), each a named constant below with its source. Where a limit
-is wider than published the comment says why: those were set for billions of web pages, where losing half is fine; here
-a feed item of three sentences may be the only one that has the news.
-
-Source code is judged by length and repetition only: it has few stop words, many symbols, short lines without sentence
-ends, and would fail every rule for prose. A record counts as code if it came through the adapters `git` or `file` and
-its name ends like source code, or has no telling name and looks like it (`looks_like_code`). A publisher on the web
-cannot choose this.
+The rules and their limits are in `clet.priority.rules`, the counts they are made of in `textstats`; both work on whole
+batches, from token ids where the tokenizer is known, else from text, with the same result. Source code has rules of its
+own (`sourcecode`). A fitted classifier (`classifier`) and a fitted model of synthetic text (`synthetic`) are summed in
+the same pass where they are given.
 
 The score in [0, 1] is the product of five factors that fall from 1 to FLOOR as the text approaches the limit of the
-rule behind them: length, letters, function words, repetition, sentences. Records without text (left out to save
-space) are not judged; they get NEUTRAL.
+rule behind them: length, letters, function words, repetition, sentences; with a classifier, times the probability that
+it is good, from FLOOR to 1. Records with neither text nor ids of the tokenizer are not judged; they get NEUTRAL.
 
-Cost: one pass in compiled code (`clet.priority.textstats`), then arithmetic on columns. What the rules cannot see:
+Cost: one pass in compiled code, then arithmetic on columns: no object is made a record. What the rules cannot see:
 fluent lies, fluent machine text, facts; for these, see where a document comes from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from clet.batch import Batch
-from clet.priority.textstats import Stat, measure
-from clet.record import Record
-
-# ---- limits of prose
-MIN_WORDS = 20  # Gopher: 50. A feed item is often one paragraph; below 20 words there is no context to learn from
-MEAN_WORD_CHARS = (3.0, 10.0)  # Gopher
-MAX_SYMBOLS = 0.1  # runs of '#', and ellipses, a word: Gopher
-MAX_MARKS = 0.5  # lone punctuation a word: tables and drawings; no published limit, Gopher counts it as words
-MAX_BULLET_LINES = 0.9  # Gopher
-MAX_DOTTED_LINES = 0.3  # lines ending with an ellipsis: Gopher
-MIN_LETTER_WORDS = 0.8  # words with a letter: Gopher
-MIN_STOP_WORDS = 2  # different function words of one language: Gopher; 1 below GOOD_WORDS; Latin script only
-MAX_DUP_LINES = 0.3  # Gopher
-MAX_DUP_LINE_CHARS = 0.2  # Gopher
-MAX_TOP_SHARES = (0.20, 0.18, 0.16)  # characters in the most frequent 2-, 3-, 4-gram: Gopher
-MAX_DUP_SHARES = (0.15, 0.14, 0.13, 0.12, 0.11, 0.10)  # characters in repeated 5- to 10-grams: Gopher
-MIN_ENDED_LINES = 0.12  # FineWeb drops below; here only together with the next, since headlines end without a mark
-MAX_SHORT_LINES = 0.67  # FineWeb: lines of at most 30 characters
-ALLOWED_WORDS = 25  # added to the n-gram limits as a share of the text: Gopher's suit long pages, while 150 words of
-# news may well name "the captain of the research ship Frodette" five times. At 1000 words it adds 0.025
-MAX_TOP_WORD = 0.15  # keyword stuffing (Ntoulas et al.); prose about one thing names it in 2 to 10% of its words
-MIN_TOP_WORD = 8  # occurrences, before a share means anything
-MAX_LINKS = 0.5  # addresses a word: a link farm; newsletters in Markdown have up to 0.3
-MIN_LISTED = 10  # lines, or words for links, before such a share means anything
-PLACEHOLDER = b"lorem ipsum"  # C4
-
-# ---- limits of source code (Chen et al. 2021, Codex; Li et al. 2023, StarCoder)
-MIN_CODE_WORDS = 5
-MAX_CODE_LINE_BYTES = 1000  # the longest line: above, it is minified or data
-MAX_CODE_MEAN_LINE_BYTES = 100
-MAX_CODE_DUP_LINE_CHARS = 0.6  # no published limit; closing braces repeat by nature, tables of data more
-CODE_SOURCES = ("git", "file")
-CODE_SUFFIXES = frozenset(
-    """.asm .bash .bat .c .cc .cfg .clj .cmake .cpp .cs .css .cu .cxx .dart .el .ex .f90 .go .h .hpp .hs .html .in .ini
-    .ipynb .java .jl .js .json .jsx .kt .lisp .lua .m .mk .ml .mm .nix .php .pl .pm .proto .ps1 .py .pyi .pyx .r .rb .rs
-    .scala .scm .sh .sql .swift .tcl .toml .ts .tsx .v .vue .xml .yaml .yml .zig .zsh""".split()  # noqa: SIM905 - a table reads better as words
+from clet.exits import UsageError
+from clet.priority import lines as ln
+from clet.priority.classifier import Model
+from clet.priority.rules import (
+    CLET,
+    OWN,
+    OWN_LEAST,
+    PUBLISHED_LEAST,
+    REASONS,
+    SETS,
+    code,
+    first_broken,
+    is_latin,
+    per,
+    prose,
+    repetition,
+    words,
 )
-PROSE_SUFFIXES = frozenset((".md", ".markdown", ".rst", ".txt", ".adoc", ".tex", ".org", ".htm", ".pdf"))
+from clet.priority.sourcecode import is_code
+from clet.priority.textstats import Scratch, Stat, TokenTable, measure
+from clet.tokens import Tokenizer
 
-# ---- the score
 FLOOR = 0.2
 NEUTRAL = 0.5
-GOOD_WORDS = 50  # Gopher's minimum: from here on length costs nothing
 GOOD_STOP_SHARE = 0.1  # function words a word; running prose has 0.15 to 0.4 of them
 
 
-class Verdict(NamedTuple):
-    """What the rules say of one record: `rule` is None where it passed, else with the `value` that broke it."""
+class Verdicts(NamedTuple):
+    """What is said of the records of a batch, by column: `rule` is a place in REASONS, 0 where the record passed, else
+    with the `value` that broke it and a score of 0. `judged` says which had something to be judged by. `good` and
+    `synthetic` are probabilities by fitted models, NaN where there is none or it does not apply; the score includes
+    the first, and `clet.priority.synthetic.weight` is what the second asks for."""
 
-    score: float
-    rule: str | None = None
-    value: float = 0.0
+    score: np.ndarray  # [n] float32
+    rule: np.ndarray  # [n] int16
+    value: np.ndarray  # [n] float32
+    judged: np.ndarray  # [n] bool
+    good: np.ndarray  # [n] float32
+    synthetic: np.ndarray  # [n] float32
+
+    def reason(self, row: int) -> str | None:
+        """The name of the rule that a record broke."""
+        return REASONS[self.rule[row]] or None
 
 
-class Rule(NamedTuple):
-    """A reason for dropping and, for each record of a batch, the value it was judged by and whether it failed."""
+class QualityTables:
+    """All that judging needs, made once: the tokenizer's bytes, the rules, models, scratch memory; for one thread.
 
-    reason: str
-    values: np.ndarray  # [n]
-    failed: np.ndarray  # [n] bool
+    `classifier` and `synthetic` are the fitted models, or None.
+    """
 
+    def __init__(
+        self, table: TokenTable | None, rules: Sequence[str], classifier: Model | None, synthetic: Model | None
+    ):
+        self.classifier, self.synthetic = classifier, synthetic
+        self._table, self._rules = table, tuple(rules)
+        self._own = self._rules == (CLET,)
+        self._scratch = Scratch()
+        models = [model.weights for model in (classifier, synthetic) if model is not None]
+        self._weights = np.stack(models) if models else None
 
-def judge(batch: Batch, fields: Sequence[Record]) -> list[Verdict]:
-    """The verdict on each record of a batch; `fields` are their parsed heads."""
-    stats = measure(batch.text)
-    code = np.array([_is_code(batch, row, fields[row]) for row in range(len(batch))], bool)
-    rules = prose_rules(stats, batch)
-    strict = code_rules(stats)
-    scores = np.where(code, _code_score(stats), prose_score(stats))
-    verdicts = []
-    for row in range(len(batch)):
-        if not batch.has_text[row]:
-            verdicts.append(Verdict(NEUTRAL))
-            continue
-        broken = next((rule for rule in (strict if code[row] else rules) if rule.failed[row]), None)
-        if broken is None:
-            verdicts.append(Verdict(round(float(scores[row]), 4)))
+    @staticmethod
+    def of(
+        tokenizer: Tokenizer | None = None,
+        rules: Sequence[str] = (CLET,),
+        *,
+        classifier: Model | None = None,
+        synthetic: Model | None = None,
+    ) -> QualityTables:
+        """Tables for records of a tokenizer, or without one for their text.
+
+        `rules` is clet's own set, or some of the published ones. Raises UsageError for a set there is none of,
+        InputError for a tokenizer whose tokens have no bytes.
+        """
+        for name in rules:
+            if name not in SETS and name != CLET:
+                raise UsageError(f"{name}: no set of rules; there are {', '.join([CLET, *SETS])}")
+        if not rules or (CLET in rules and len(rules) > 1):
+            raise UsageError("clet's own rules and the published ones count words differently; name one or the other")
+        table = TokenTable(tokenizer) if tokenizer is not None else None
+        return QualityTables(table, rules, classifier, synthetic)
+
+    def judge(self, batch: Batch) -> Verdicts:
+        """The verdict on each record of a batch."""
+        size = len(batch)
+        least = OWN_LEAST if self._own else PUBLISHED_LEAST
+        stats, sums = measure(
+            batch, self._scratch, self._table, weights=self._weights, whole=not self._own, least=least
+        )
+        has_ids = self._table is not None and batch.fingerprint == self._table.fingerprint
+        judged = np.full(size, True) if has_ids else batch.has_text.astype(bool)
+        as_code = is_code(batch, stats)
+        if self._own:
+            rule, value = first_broken(prose(stats), size)
+            score = prose_score(stats)
+            if as_code.any():
+                rows = np.flatnonzero(as_code)
+                rule[rows], value[rows] = first_broken(code(stats[rows]), len(rows))
+                score[rows] = code_score(stats[rows])
         else:
-            verdicts.append(Verdict(0.0, broken.reason, round(float(broken.values[row]), 4)))
-    return verdicts
+            rule, value = first_broken([rule for name in self._rules for rule in SETS[name](stats)], size)
+            score = np.ones(size)
+        good, synthetic = self._probabilities(sums, stats[:, Stat.UNITS], judged & ~as_code)
+        score = np.where(np.isnan(good), score, score * (FLOOR + (1 - FLOOR) * good))
+        rule[~judged], value[~judged] = 0, 0.0
+        score = np.where(judged, np.where(rule > 0, 0.0, score), NEUTRAL)
+        columns = (score.astype(np.float32), rule, value.astype(np.float32), judged)
+        return Verdicts(*columns, good.astype(np.float32), synthetic.astype(np.float32))
 
-
-def _per(stats: np.ndarray, stat: int, per: int) -> np.ndarray:
-    return stats[:, stat] / np.maximum(stats[:, per], 1.0)
-
-
-def _words(stats: np.ndarray) -> np.ndarray:
-    """Words, where two characters of a script without spaces are about one."""
-    return stats[:, Stat.WORDS] - stats[:, Stat.SPACELESS] / 2
-
-
-def _spaceless(stats: np.ndarray) -> np.ndarray:
-    return _per(stats, Stat.SPACELESS, Stat.LETTERS) > 0.3
-
-
-def _latin(stats: np.ndarray) -> np.ndarray:
-    return _per(stats, Stat.LATIN, Stat.LETTERS) > 0.7
-
-
-def prose_rules(stats: np.ndarray, batch: Batch) -> list[Rule]:
-    """The rules for prose over counts `[n, NUM_STATS]`, in the order in which they name the reason."""
-    words, lines = _words(stats), stats[:, Stat.LINES]
-    mean_chars = _per(stats, Stat.WORD_CHARS, Stat.WORDS)
-    symbols = (stats[:, Stat.HASHES] + stats[:, Stat.ELLIPSES]) / np.maximum(words, 1.0)
-    marks = stats[:, Stat.MARKS] / np.maximum(words, 1.0)
-    letters = _per(stats, Stat.LETTER_WORDS, Stat.WORDS)
-    bullets, dotted = _per(stats, Stat.BULLETS, Stat.LINES), _per(stats, Stat.DOTTED, Stat.LINES)
-    short = _per(stats, Stat.SHORT_LINES, Stat.LINES)
-    listed = (lines >= MIN_LISTED) & (short > MAX_SHORT_LINES) & (_per(stats, Stat.ENDED, Stat.LINES) < MIN_ENDED_LINES)
-    links = stats[:, Stat.LINKS] / np.maximum(words, 1.0)
-    top = _per(stats, Stat.TOP_WORD, Stat.WORDS)
-    distinct = stats[:, Stat.STOP_DISTINCT]
-    spaced = ~_spaceless(stats)
-    repetition = _repetition(stats)
-    uncommon = (mean_chars < MEAN_WORD_CHARS[0]) | (mean_chars > MEAN_WORD_CHARS[1])
-    placeholder = np.array([PLACEHOLDER in batch.text.bytes_at(row).lower() for row in range(len(batch))], bool)
-    return [
-        Rule("short", words, words < MIN_WORDS),
-        Rule("placeholder", placeholder * 1.0, placeholder & (words < 1000)),
-        Rule("few-letters", letters, letters < MIN_LETTER_WORDS),
-        Rule("word-length", mean_chars, spaced & uncommon),
-        Rule("symbols", symbols, (symbols > MAX_SYMBOLS) & (words >= GOOD_WORDS)),
-        Rule("symbols", marks, marks > MAX_MARKS),
-        Rule("links", links, (links > MAX_LINKS) & (words >= MIN_LISTED)),
-        Rule("repetition", repetition, repetition > 1.0),
-        Rule("stuffing", top, spaced & (top > MAX_TOP_WORD) & (stats[:, Stat.TOP_WORD] >= MIN_TOP_WORD)),
-        Rule("bullets", bullets, (bullets > MAX_BULLET_LINES) & (lines >= MIN_LISTED)),
-        Rule("ellipses", dotted, (dotted > MAX_DOTTED_LINES) & (lines >= MIN_LISTED)),
-        Rule("list", short, listed),
-        Rule("stop-words", distinct, _latin(stats) & (distinct < np.where(words < GOOD_WORDS, 1, MIN_STOP_WORDS))),
-    ]
-
-
-def code_rules(stats: np.ndarray) -> list[Rule]:
-    """The rules for source code over counts `[n, NUM_STATS]`."""
-    words, repeated = stats[:, Stat.WORDS], _per(stats, Stat.DUP_LINE_CHARS, Stat.LINE_CHARS)
-    longest, mean = stats[:, Stat.LONGEST_LINE], _per(stats, Stat.LINE_CHARS, Stat.LINES)
-    wide = (longest > MAX_CODE_LINE_BYTES) | (mean > MAX_CODE_MEAN_LINE_BYTES)
-    return [
-        Rule("short", words, words < MIN_CODE_WORDS),
-        Rule("long-lines", longest, wide),
-        Rule("repetition", repeated, repeated > MAX_CODE_DUP_LINE_CHARS),
-    ]
-
-
-def _repetition(stats: np.ndarray) -> np.ndarray:
-    """The worst of the repetition measures, each in units of its limit: above 1 a limit is broken."""
-    first, tops = Stat.DUP_SHARE, Stat.TOP_SHARE
-    many = stats[:, Stat.LINES] >= MIN_LISTED  # two equal lines of four are a heading, not a flood
-    extra = (ALLOWED_WORDS / np.maximum(stats[:, Stat.WORDS], ALLOWED_WORDS))[:, None]
-    parts = [
-        many * _per(stats, Stat.DUP_LINES, Stat.LINES) / MAX_DUP_LINES,
-        many * _per(stats, Stat.DUP_LINE_CHARS, Stat.LINE_CHARS) / MAX_DUP_LINE_CHARS,
-        (stats[:, tops : tops + len(MAX_TOP_SHARES)] / (MAX_TOP_SHARES + extra)).max(1),
-        (stats[:, first : first + len(MAX_DUP_SHARES)] / (MAX_DUP_SHARES + extra)).max(1),
-    ]
-    return np.maximum.reduce(parts)
+    def _probabilities(self, sums: np.ndarray, units: np.ndarray, applies: np.ndarray) -> list[np.ndarray]:
+        """Of being good, and of being synthetic; NaN where no model says so, as of source code."""
+        found, column = [np.full(len(units), np.nan) for _ in range(2)], 0
+        for place, model in enumerate((self.classifier, self.synthetic)):
+            if model is not None:
+                probability = model.probability(sums[:, column], units)
+                found[place] = np.where(applies, 1 - probability if place else probability, np.nan)
+                column += 1
+        return found
 
 
 def _ramp(values: np.ndarray, worst: float, best: float) -> np.ndarray:
@@ -193,46 +148,21 @@ def _ramp(values: np.ndarray, worst: float, best: float) -> np.ndarray:
 
 def prose_score(stats: np.ndarray) -> np.ndarray:
     """Scores `[n]` in [0, 1] of prose from counts `[n, NUM_STATS]`."""
-    words = _words(stats)
-    stop_share = _per(stats, Stat.STOP_WORDS, Stat.WORDS)
-    function = np.where(_latin(stats), _ramp(stop_share, 0.0, GOOD_STOP_SHARE), 1.0)
-    ended = _ramp(_per(stats, Stat.ENDED, Stat.LINES), 0.0, 3 * MIN_ENDED_LINES)
+    stop_share = per(stats, Stat.STOP_WORDS, Stat.WORDS)
+    function = np.where(is_latin(stats), _ramp(stop_share, 0.0, GOOD_STOP_SHARE), 1.0)
+    ended = per(stats, Stat.LINE + ln.ENDED, Stat.LINE + ln.LINES)
+    letters = per(stats, Stat.LETTER_WORDS, Stat.WORDS)
     return (
-        _ramp(words, MIN_WORDS, GOOD_WORDS)
-        * _ramp(_per(stats, Stat.LETTER_WORDS, Stat.WORDS), MIN_LETTER_WORDS, 0.9)
+        _ramp(words(stats), OWN["min_words"], OWN["good_words"])
+        * _ramp(letters, OWN["min_letter_words"], 0.9)
         * function
-        * _ramp(_repetition(stats), 1.0, 0.5)
-        * ended
+        * _ramp(repetition(stats), 1.0, 0.5)
+        * _ramp(ended, 0.0, 3 * OWN["min_ended"])
     )
 
 
-def _code_score(stats: np.ndarray) -> np.ndarray:
-    repeated = _per(stats, Stat.DUP_LINE_CHARS, Stat.LINE_CHARS)
-    return _ramp(stats[:, Stat.WORDS], MIN_CODE_WORDS, GOOD_WORDS) * _ramp(
-        repeated, MAX_CODE_DUP_LINE_CHARS, MAX_CODE_DUP_LINE_CHARS / 3
-    )
-
-
-def _is_code(batch: Batch, row: int, fields: Record) -> bool:
-    if fields.get("source") not in CODE_SOURCES or not batch.has_text[row]:
-        return False
-    suffix = _suffix(fields)
-    if suffix in CODE_SUFFIXES:
-        return True
-    return suffix not in PROSE_SUFFIXES and looks_like_code(batch.text_at(row))
-
-
-def _suffix(fields: Record) -> str:
-    meta = fields.get("meta") or {}
-    for name in (meta.get("path"), fields.get("url"), fields.get("title")):
-        if isinstance(name, str) and (suffix := PurePosixPath(name.partition("#")[0]).suffix.lower()):
-            return suffix
-    return ""
-
-
-def looks_like_code(text: str) -> bool:
-    """Whether at least three in ten of the first 200 lines end like statements: with one of `;{}:,()` or a comment."""
-    lines = [line.strip() for line in text[: 1 << 15].split("\n")[:200]]
-    lines = [line for line in lines if line]
-    marked = sum(line[-1] in ";{}:,()=\\" or line.startswith(("#", "//", "/*")) for line in lines)
-    return bool(lines) and marked >= 0.3 * len(lines)
+def code_score(stats: np.ndarray) -> np.ndarray:
+    """Scores `[n]` in [0, 1] of source code."""
+    most = OWN["code_max_dup_line_chars"]
+    repeated = per(stats, Stat.LINE + ln.DUP_LINE_CHARS, Stat.LINE + ln.LINE_CHARS)
+    return _ramp(stats[:, Stat.WORDS], OWN["code_min_words"], OWN["good_words"]) * _ramp(repeated, most, most / 3)

@@ -13,36 +13,28 @@ that of the archive; and the result depends on the input alone, never on when th
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
 
-from clet.record import format_time, parse_time
+import numpy as np
+
+from clet.heads import NO_TIME, Heads
+from clet.record import format_time
 
 HALF_LIFE_DAYS = 7.0  # news is old after a week; give a longer one for papers or code
-_DAY_S = 86400.0
+DAY_S = 86400
 
 
-def recency(fields: dict[str, Any], now: datetime | None, half_life_days: float) -> float:
-    """The factor in [0, 1] of a record's fields; 0 where it has no time or nothing is known about now."""
-    moment = time_of(fields)
-    if moment is None or now is None:
-        return 0.0
-    age = max(0.0, (now - moment).total_seconds() / _DAY_S)
-    return 2.0 ** (-age / half_life_days)
+def times_of(heads: Heads) -> np.ndarray:
+    """When each record was published, at the latest when it was fetched: `[n]` int64 seconds, or NO_TIME."""
+    published, fetched = heads.seconds("published"), heads.seconds("fetched")
+    both = np.minimum(published, fetched)
+    return np.where(published == NO_TIME, fetched, np.where(fetched == NO_TIME, published, both))
 
 
-def time_of(fields: dict[str, Any]) -> datetime | None:
-    """When a record was published, at the latest when it was fetched."""
-    published, fetched = _parsed(fields.get("published")), _parsed(fields.get("fetched"))
-    if published is None or fetched is None:
-        return published or fetched
-    return min(published, fetched)
-
-
-def _parsed(text: str | None) -> datetime | None:
-    try:
-        return parse_time(text) if text else None
-    except (ValueError, OverflowError):  # records of strangers: an unreadable date is no date
-        return None
+def recency(times: np.ndarray, nows: np.ndarray, half_life_days: float) -> np.ndarray:
+    """The factor in [0, 1] `[n]`; 0 where a record has no time or nothing is known about now."""
+    known = (times != NO_TIME) & (nows != NO_TIME)
+    age = np.where(known, np.maximum(0, nows - np.where(known, times, 0)), 0) / DAY_S
+    return np.where(known, np.exp2(-age / half_life_days), 0.0)
 
 
 class Clock:
@@ -52,20 +44,22 @@ class Clock:
         self._fixed = fixed is not None
         self.now = fixed if fixed is not None else newest
 
-    def see(self, fields: dict[str, Any]) -> None:
-        """Let a record move the clock on; it never goes back."""
-        if self._fixed:
-            return
-        moment = _parsed(fields.get("fetched"))
-        if moment is not None and (self.now is None or moment > self.now):
-            self.now = moment
+    def see(self, fetched: np.ndarray) -> np.ndarray:
+        """The time at each record `[n]` int64, in order; the clock moves on with them and never goes back."""
+        start = NO_TIME if self.now is None else int(self.now.timestamp())
+        if self._fixed or not len(fetched):
+            return np.full(len(fetched), start)
+        nows = np.maximum.accumulate(np.maximum(fetched, start))
+        if nows[-1] != NO_TIME:
+            self.now = datetime.fromtimestamp(int(nows[-1]), UTC)
+        return nows
 
     @property
     def text(self) -> str | None:
         """RFC 3339."""
         return format_time(self.now)
 
-    @property
-    def day(self) -> str | None:
-        """The day in UTC, YYYY-MM-DD."""
-        return self.now.astimezone(UTC).date().isoformat() if self.now else None
+
+def day_text(seconds: int) -> str | None:
+    """The day in UTC of a time, YYYY-MM-DD."""
+    return None if seconds == NO_TIME else datetime.fromtimestamp(seconds, UTC).date().isoformat()

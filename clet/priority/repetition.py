@@ -1,51 +1,48 @@
-"""Repetition inside a text: the share of its characters that stand in repeated word n-grams.
+"""Repetition inside a text: the characters that stand in repeated word n-grams, as Gopher measures it.
 
-As in Rae et al. 2021 (Gopher), table A1: characters in the most frequent n-gram (n = 2, 3, 4; here only if it occurs
-TOP_MIN times, else every short text would fail), and in n-grams that occurred before (n = 5..10, no character counted
-twice). Words come as 64-bit keys, so that one comparison is one instruction; two different words share a key with
-probability 2^-63, which changes a share by a word.
+Rae et al. 2021 (2112.11446, table A1): the most frequent n-gram for n = 2, 3, 4 (its length with single spaces, times
+how often it occurs; of several as frequent the first), and for n = 5..10 all n-grams that occurred before, no character
+counted twice. `intern` gives each different word of a text a number and its count; from then on an n-gram that occurs
+twice can only be where every word of it does, and what can be in it at most follows from counts alone:
 
-Cost: nine passes over the words with a hash table each, 40 to 80 ns a word and pass; memory 32 to 56 bytes a word.
+- an n-gram occurs at most as often as the rarest of its words, so that one pass over the counts bounds the most
+  frequent one for each n;
+- a repeated n-gram of five words or more begins with a repeated 5-gram: the characters in those bound all the others.
+
+A measure whose bound stays below `least` of the text is reported as 0 and costs no table. `least` is half of the
+lowest limit that a rule sets, where a score begins to fall: verdicts and scores are those of the full count (tested).
+Otherwise the table holds only n-grams that can occur twice. Keys of n-grams are differences of a running polynomial
+hash modulo 2^64 over well-mixed word keys: one multiplication each.
+
+Cost: 8 to 10 ns a word for interning, 3 for the bounds; up to 100 more where a text repeats itself. Memory 40 bytes a
+word.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from clet.kernels import njit
+from clet.kernels import leaf
+from clet.priority.keys import mixed
 
-TOP_LONGEST = 4
-TOP_MIN = 3
+TOPS = (2, 3, 4)
+DUPLICATES = (5, 6, 7, 8, 9, 10)
 
 _U = np.uint64
-_SEED, _PRIME = _U(0xCBF29CE484222325), _U(0x100000001B3)
-_MIX, _S32 = _U(0x9E3779B97F4A7C15), _U(32)
+_ONE = _U(1)
+_BASE = _U(0x9E3779B97F4A7C15)
 
 
-@njit
-def hash_bytes(data, begin, end):
-    """FNV-1a of the bytes, ASCII letters lower-cased, mixed once at the end."""
-    total = _SEED
-    for i in range(begin, end):
-        byte = data[i]
-        if 65 <= byte <= 90:
-            byte += 32
-        total = (total ^ _U(byte)) * _PRIME
-    total = (total ^ (total >> _S32)) * _MIX
-    return total ^ (total >> _S32)
-
-
-@njit
-def find_slot(slots, key):
+@leaf(forceinline=True)
+def find_slot(slots, mask, key):
     """Index of `key` in an open-addressing table with 0 for empty, or of the empty slot where it belongs."""
-    mask = len(slots) - 1
-    at = np.int64(key >> _S32) & mask
-    while slots[at] and slots[at] != key:
-        at = (at + 1) & mask
+    at = key & mask
+    while slots[at] != 0 and slots[at] != key:
+        at = (at + _ONE) & mask
     return at
 
 
-@njit
+@leaf(forceinline=True)
 def room_for(count):
     """Slots of a table, a power of two, that `count` keys fill at most half."""
     size = 16
@@ -54,46 +51,178 @@ def room_for(count):
     return size
 
 
-@njit
-def _ngram_key(words, at, size):
-    total = _SEED
-    for i in range(at, at + size):
-        total = (total ^ words[i]) * _MIX
-        total ^= total >> _S32
-    return total | _U(1)
+@leaf
+def intern(keys, count, slots, values, word_of, counts, first):
+    """Number the different keys in order of appearance; returns how many there are.
 
-
-@njit
-def repeated_ngrams(words, sizes, out):
-    """Shares of characters in repeated n-grams of word keys `[w]` with `sizes` in characters.
-
-    `out` `[9]`: n = 2, 3, 4 the most frequent one, n = 5..10 all that occurred before.
+    Fills `word_of` `[count]`, and for each number `counts` and `first`, the place of its first occurrence. `slots` and
+    `values` are scratch for at least `room_for(count)`.
     """
-    count = len(words)
-    before = np.zeros(count + 1, np.int64)  # characters before each word
+    size = room_for(count)
+    mask = _U(size - 1)
+    for i in range(size):
+        slots[i] = 0
+    distinct = 0
     for i in range(count):
-        before[i + 1] = before[i] + sizes[i]
-    total = before[count]
-    slots, counts = np.empty(room_for(count), np.uint64), np.empty(room_for(count), np.int32)
-    for n in range(2, 11):
-        if count < n or not total:
-            return
-        slots[:] = 0
-        counts[:] = 0
-        best = repeated = at = 0
-        while at + n <= count:
-            key = _ngram_key(words, at, n)
-            slot = find_slot(slots, key)
-            known = slots[slot] != 0
+        key = keys[i] | _ONE
+        slot = find_slot(slots, mask, key)
+        if slots[slot] == 0:
             slots[slot] = key
-            counts[slot] += 1
-            if n <= TOP_LONGEST:
-                if counts[slot] >= TOP_MIN:
-                    best = max(best, counts[slot] * (before[at + n] - before[at]))
-                at += 1
-            elif known:
-                repeated += before[at + n] - before[at]
-                at += n
+            values[slot] = distinct
+            counts[distinct] = 0
+            first[distinct] = i
+            distinct += 1
+        word = values[slot]
+        word_of[i] = word
+        counts[word] += 1
+    return distinct
+
+
+@leaf
+def top_ngrams(word_of, counts, sizes, keys, count, total, least, slots, values, sums, out):
+    """`out` `[6]`: for n = 2, 3, 4 the characters in the most frequent n-gram and how often it occurs.
+
+    Both 0 where they are at most `least * total` characters for sure. `sums` `[count + 1]` is scratch.
+    """
+    b2 = b3 = b4 = np.int64(0)
+    for i in range(count - 1):
+        often = min(counts[word_of[i]], counts[word_of[i + 1]])
+        size = np.int64(sizes[i]) + sizes[i + 1] + 1
+        b2 = max(b2, often * size)
+        if i + 2 < count:
+            often = min(often, counts[word_of[i + 2]])
+            size += sizes[i + 2] + 1
+            b3 = max(b3, often * size)
+            if i + 3 < count:
+                often = min(often, counts[word_of[i + 3]])
+                size += sizes[i + 3] + 1
+                b4 = max(b4, often * size)
+    for k in range(6):
+        out[k] = 0
+    limit = least * total
+    if b2 > limit:
+        out[0], out[3] = _most_frequent(2, word_of, counts, sizes, keys, count, slots, values, sums)
+    if b3 > limit:
+        out[1], out[4] = _most_frequent(3, word_of, counts, sizes, keys, count, slots, values, sums)
+    if b4 > limit:
+        out[2], out[5] = _most_frequent(4, word_of, counts, sizes, keys, count, slots, values, sums)
+
+
+@leaf
+def _most_frequent(n, word_of, counts, sizes, keys, count, slots, values, sums):
+    """(characters in the most frequent n-gram, how often it occurs)."""
+    size = room_for(count)
+    mask = _U(size - 1)
+    for i in range(size):
+        slots[i] = 0
+    power = _running(keys, count, sums, n)
+    best, where, run = np.int64(1), np.int64(0), 0
+    for i in range(count):
+        run = run + 1 if counts[word_of[i]] > 1 else 0
+        if run < n:
+            continue
+        begin = i + 1 - n
+        key = _ngram(sums, begin, n, power)
+        slot = find_slot(slots, mask, key)
+        if slots[slot] == 0:
+            slots[slot] = key
+            values[slot] = 0
+        values[slot] += 1
+        best = max(best, values[slot])
+    if best > 1:  # the first one that occurs as often
+        run = 0
+        for i in range(count):
+            run = run + 1 if counts[word_of[i]] > 1 else 0
+            if run >= n and values[find_slot(slots, mask, _ngram(sums, i + 1 - n, n, power))] == best:
+                where = i + 1 - n
+                break
+    chars = np.int64(n - 1)
+    for i in range(where, where + n):
+        chars += sizes[i]
+    return best * chars, best
+
+
+@leaf
+def duplicate_ngrams(word_of, counts, sizes, keys, count, total, least, slots, values, sums, runs, out):
+    """`out` `[6]`: for n = 5..10 the characters in n-grams that occurred before; 0 where at most `least * total`."""
+    for k in range(6):
+        out[k] = 0
+    chars, run = np.int64(0), 0
+    for i in range(count - 1, -1, -1):  # runs[i]: how many words from i on occur more than once
+        run = run + 1 if counts[word_of[i]] > 1 else 0
+        runs[i] = run
+    covered = 0
+    for i in range(count):
+        if runs[i] >= 5:
+            covered = i + 5
+        if i < covered:
+            chars += sizes[i]
+    limit = least * total
+    if chars <= limit:
+        return
+    size = room_for(count)
+    mask = _U(size - 1)
+    for i in range(size):
+        slots[i] = 0
+    power = _running(keys, count, sums, 5)
+    chars, covered = np.int64(0), 0
+    for i in range(count):
+        if runs[i] >= 5:
+            key = _ngram(sums, i, 5, power)
+            slot = find_slot(slots, mask, key)
+            if slots[slot] != 0:
+                covered = i + 5
+                values[slot] += 1
             else:
-                at += 1
-        out[n - 2] = (best if n <= TOP_LONGEST else repeated) / total
+                slots[slot] = key
+                values[slot] = 1
+        if i < covered:
+            chars += sizes[i]
+    if chars <= limit:
+        return
+    run = 0
+    for i in range(count - 1, -1, -1):  # from now on: how many 5-grams from i on occur more than once
+        again = runs[i] >= 5 and values[find_slot(slots, mask, _ngram(sums, i, 5, power))] > 1
+        run = run + 1 if again else 0
+        runs[i] = run
+    for n in range(5, 11):
+        for i in range(size):
+            slots[i] = 0
+        power = _power(n)
+        repeated, i = np.int64(0), 0
+        while i < count:
+            if runs[i] < n - 4:
+                i += 1
+                continue
+            key = _ngram(sums, i, n, power)
+            slot = find_slot(slots, mask, key)
+            if slots[slot] == 0:
+                slots[slot] = key
+                i += 1
+                continue
+            for j in range(i, i + n):
+                repeated += sizes[j]
+            i += n
+        out[n - 5] = repeated
+
+
+@leaf(forceinline=True)
+def _power(n):
+    power = _ONE
+    for _ in range(n):
+        power *= _BASE
+    return power
+
+
+@leaf
+def _running(keys, count, sums, n):
+    """Fill the running hash `[count + 1]`; returns what an n-gram's first value is multiplied by."""
+    sums[0] = 0
+    for i in range(count):
+        sums[i + 1] = sums[i] * _BASE + keys[i]
+    return _power(n)
+
+
+@leaf(forceinline=True)
+def _ngram(sums, at, n, power):
+    return mixed(sums[at + n] - sums[at] * power) | _ONE

@@ -2,7 +2,7 @@
 
 No origin shall have more than a share of the tokens, so that one loud publisher cannot fill a day's training. The
 share is taken of the budget; without a budget, of everything that was emitted or is waiting, which is what the output
-would be if it ended now. All counts are exact, in tokens (characters / CHARS_PER_TOKEN for records without any).
+would be if it ended now. All counts are exact, in tokens (bytes of text / CHARS_PER_TOKEN for records without any).
 
 With a state, budget and shares are those of a day (UTC), and the account carries over runs; a new day starts empty.
 Memory: a number an origin.
@@ -11,9 +11,12 @@ Memory: a number an origin.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+
+from clet.priority.origins import CAPACITY, Origins
 
 SHARE = 0.5  # a half: one source may lead, not fill; with fewer than two origins nothing is lost (see window)
 CHARS_PER_TOKEN = 4  # for budgets over records that carry no tokens
@@ -24,34 +27,19 @@ MAX_ORIGINS = 10_000  # a day keeps the origins that took most; the others' toke
 class Account:
     """Tokens emitted by origin. `budget` in tokens or None, `share` in (0, 1]."""
 
-    def __init__(self, budget: int | None = None, share: float = SHARE):
+    def __init__(self, budget: int | None = None, share: float = SHARE, origins: Origins | None = None):
         self.budget = budget
         self.share = share
+        self.origins = origins or Origins()
         self.total = 0
-        self.taken: Counter[str] = Counter()
+        self.taken = np.zeros(CAPACITY, np.int64)  # by number of the origin
         self.day: str | None = None
         self._past: dict[str, dict[str, Any]] = {}
 
     @property
-    def remaining(self) -> int | None:
-        """Tokens that the budget still allows; None without one."""
-        return None if self.budget is None else max(0, self.budget - self.total)
-
-    def fits(self, tokens: int) -> bool:
-        """Whether the budget has room for a record."""
-        return self.budget is None or self.total + tokens <= self.budget
-
-    def allowance(self, origin: str, waiting: int) -> float:
-        """Tokens that an origin may still take, while `waiting` tokens are held in the window; no limit at share 1."""
-        if self.share >= 1:
-            return math.inf
-        base = self.budget if self.budget is not None else self.total + waiting
-        return self.share * base - self.taken[origin]
-
-    def emit(self, origin: str, tokens: int) -> None:
-        """Book a record."""
-        self.total += tokens
-        self.taken[origin] += tokens
+    def remaining(self) -> float:
+        """Tokens that the budget still allows."""
+        return math.inf if self.budget is None else max(0, self.budget - self.total)
 
     def ends_before(self, day: str | None) -> bool:
         """Whether `day` is a later one than the account's."""
@@ -63,11 +51,14 @@ class Account:
             return
         if self.day is not None:
             self._past[self.day] = self._summary()
-            self.total, self.taken = 0, Counter()
+            self.total = 0
+            self.taken[:] = 0
         self.day = day
 
     def _summary(self) -> dict[str, Any]:
-        return {"total": self.total, "origins": dict(self.taken.most_common(MAX_ORIGINS))}
+        taken = sorted(((int(self.taken[i]), i) for i in np.flatnonzero(self.taken).tolist()), reverse=True)
+        names = self.origins.names
+        return {"total": self.total, "origins": {names[i]: tokens for tokens, i in taken[:MAX_ORIGINS]}}
 
     def to_json(self) -> dict[str, Any]:
         """The account by day, for the state."""
@@ -80,4 +71,6 @@ class Account:
         if self._past:
             self.day = max(self._past)
             entry = self._past.pop(self.day)
-            self.total, self.taken = int(entry["total"]), Counter(entry["origins"])
+            self.total = int(entry["total"])
+            for name, tokens in entry["origins"].items():
+                self.taken[self.origins.number(name)] += int(tokens)

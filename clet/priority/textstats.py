@@ -1,60 +1,76 @@
-"""Counts of a text that quality rules are made of, from its UTF-8 bytes.
+"""Counts of a text that the rules of quality are made of, from its token ids or from its UTF-8.
 
-A *word* is a run of characters between white space; in scripts that write none between words (Chinese, Japanese, Thai)
-each character is one. Addresses, and punctuation that stands alone, are counted apart and are no words. For comparing,
-a word is lower-cased (ASCII) and stripped of outer punctuation. A *line* is what stands between newlines, stripped;
-blank ones are left out. Repetition of word n-grams: see `clet.priority.repetition`.
+Ids are put back into bytes through a table of the tokenizer (`Tokenizer.token_bytes`), inside the kernel and one
+document at a time, so that the counts do not depend on how the tokenizer split: a word of three tokens and a token of
+three words are counted like anybody's. Then both ways are the same: `clet.priority.words` cuts, `repetition` numbers
+the words and counts n-grams, `lines` looks at lines and paragraphs, and the models of `clet.priority.classifier` are
+summed over the words while they are in the cache.
 
-Characters are told apart by Unicode ranges, not by the full database: Latin letters, other letters, letters of
-scripts without spaces, digits, anything else. Cost: about 0.5 microseconds a word, most of it for repetition; memory
-up to 8 bytes a byte of the longest text, of which the first MAX_BYTES are read.
+Cost: 15 to 25 ns a token of GPT-2; memory up to 140 bytes a byte of the longest text, of which the first MAX_BYTES are
+read, so that one document can take neither all memory nor all time.
 """
 
 from __future__ import annotations
 
+import functools
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
-from clet.batch import Ragged
-from clet.kernels import njit
-from clet.priority.repetition import find_slot, hash_bytes, repeated_ngrams, room_for
+from clet.batch import Batch, Ragged
+from clet.kernels import leaf
+from clet.priority import lines as ln
+from clet.priority import words as wd
+from clet.priority.characters import classes
+from clet.priority.classifier import sum_weights
+from clet.priority.keys import PAD, key_of
+from clet.priority.lines import line_stats
+from clet.priority.repetition import duplicate_ngrams, find_slot, intern, top_ngrams
+from clet.priority.runs import byte_kinds, known_endings
+from clet.priority.words import split
+from clet.tokens import Tokenizer
 
-SHORT_LINE_CHARS = 30  # FineWeb
-MAX_BYTES = 4 << 20  # longer texts are judged by their first 4 MB, so that one document cannot take all memory
+MAX_BYTES = 4 << 20  # longer texts are judged by their first 4 MB
+_FIRST_ROOM = 1 << 16
 
 
 class Stat(IntEnum):
-    """Columns of the table of counts. Shares are of 0..1."""
+    """Columns of the table of counts; those from LINE on are `clet.priority.lines`'."""
 
-    CHARS = 0  # code points without white space
-    WORDS = 1
-    WORD_CHARS = 2  # in words, outer punctuation stripped
-    LETTER_WORDS = 3  # words with at least one letter
-    LATIN = 4  # Latin letters
-    LETTERS = 5  # letters of any script
-    SPACELESS = 6  # letters of scripts without spaces between words
-    HASHES = 7  # runs of '#'
-    ELLIPSES = 8  # '...' and the character
-    LINKS = 9  # runs with '://' in them, or that begin with 'www.'
-    STOP_WORDS = 10  # words that are common in some language of STOP_WORDS
-    STOP_DISTINCT = 11  # most different ones of one language
-    TOP_WORD = 12  # occurrences of the most frequent word of at least 4 letters that is not a stop word
-    LINES = 13
-    LINE_CHARS = 14  # bytes in lines
-    LONGEST_LINE = 15  # bytes
-    BULLETS = 16  # lines that begin with a bullet
-    DOTTED = 17  # lines that end with an ellipsis
-    ENDED = 18  # lines that end like a sentence
-    SHORT_LINES = 19
-    DUP_LINES = 20  # lines over SHORT_LINE_CHARS that occurred before: shorter ones are structure (fences, tags)
-    DUP_LINE_CHARS = 21
-    TOP_SHARE = 22  # and the two columns after it: n = 2, 3, 4
-    DUP_SHARE = 25  # and the five columns after it: n = 5..10
-    MARKS = 31  # runs of punctuation that stand alone: table rules, bullets, art
+    CHARS = 0  # code points
+    NEWLINES = 1
+    UNITS = 2  # words and marks
+    LOUD_UNITS = 3  # with a character that is no punctuation: datatrove's words
+    LOUD_CHARS = 4
+    LETTER_UNITS = 5
+    WORDS = 6  # units with a letter or a digit, addresses left out: clet's words
+    WORD_CHARS = 7
+    LETTER_WORDS = 8
+    LETTERS = 9
+    LATIN = 10
+    SPACELESS = 11  # letters of scripts without spaces between words
+    HASHES = 12  # number signs
+    HASH_RUNS = 13
+    ELLIPSES = 14
+    LINKS = 15
+    MARKS = 16  # runs of punctuation that stand alone: table rules, bullets, art
+    STOP_WORDS = 17  # words that are common in some language of STOP_WORDS
+    STOP_DISTINCT = 18  # most different ones of one language
+    GOPHER_STOPS = 19  # different ones of Gopher's eight, in lower case
+    TOP_WORD = 20  # occurrences of the most frequent word of at least 4 characters that is no stop word
+    DISTINCT = 21  # different units
+    ONCE = 22  # units that occur once
+    SENTENCES = 23
+    SENTENCE_SQUARES = 24  # sum of the squares of their lengths in words
+    TOP_CHARS = 25  # and the two columns after it: n = 2, 3, 4
+    TOP_COUNT = 28  # and the two columns after it: how often the most frequent n-gram occurs
+    DUP_CHARS = 31  # and the five columns after it: n = 5..10
+    LINE = 37
 
 
-NUM_STATS = Stat.MARKS + 1
+NUM_STATS = Stat.LINE + ln.NUM_LINE_STATS
+_TOPS, _DUPS = int(Stat.TOP_CHARS), int(Stat.DUP_CHARS)
 
 # The most frequent function words by language, eight each. English: Gopher's list.
 STOP_WORDS = {
@@ -67,231 +83,349 @@ STOP_WORDS = {
     "nl": "de het een van en dat niet is",
     "pl": "i w na nie si\u0119 jest z do",
 }
-_LATIN, _LETTER, _SPACELESS, _DIGIT, _OTHER = 1, 2, 3, 4, 5
 
 _U = np.uint64
+_ONE = _U(1)
 
 
-@njit
-def _code_point(data, at, end):
-    """(code point, its length in bytes); the bytes are valid UTF-8."""
-    first = np.int64(data[at])
-    size = 1 if first < 0x80 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
-    if size == 1 or at + size > end:
-        return first, 1
-    point = first & (0xFF >> (size + 1))
-    for i in range(1, size):
-        point = (point << 6) | (np.int64(data[at + i]) & 0x3F)
-    return point, size
+@functools.cache
+def _marked_words() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(keys, masks, codes) of an open-addressing table.
 
+    Mask: bit 8 * language + word of each language that has the stop word, in any case. Code: the low eight bits are
+    Gopher's words in lower case, the others what phrases are made of.
+    """
+    size = 1024
+    keys, masks, codes = np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros(size, np.uint32)
 
-@njit
-def _kind(point):
-    if point < 0x80:
-        if 97 <= point <= 122 or 65 <= point <= 90:
-            return _LATIN
-        return _DIGIT if 48 <= point <= 57 else _OTHER
-    if point < 0xC0 or point == 0xD7 or point == 0xF7:
-        return _LATIN if point == 0xAA or point == 0xB5 or point == 0xBA else _OTHER
-    if point < 0x250 or 0x1E00 <= point < 0x1F00:
-        return _LATIN
-    if 0x0E00 <= point < 0x0EE0 or 0x1000 <= point < 0x10A0 or 0x1780 <= point < 0x1800:  # Thai, Lao, Burmese, Khmer
-        return _SPACELESS
-    if 0x3040 <= point < 0xA000 or 0xF900 <= point < 0xFB00 or 0x20000 <= point < 0x33480:  # Kana, Han
-        return _SPACELESS
-    if point < 0x2000 or 0x2C00 <= point < 0x2E00 or 0xA000 <= point < 0xD800 or 0xFB1D <= point < 0xFE00:
-        return _LETTER
-    return _LETTER if 0xFE70 <= point < 0xFF00 or 0x10000 <= point < 0x1D000 else _OTHER
+    def slot_of(word: str) -> int:
+        key = np.uint64(key_of(word) | 1)
+        slot = int(find_slot(keys, np.uint64(size - 1), key))
+        keys[slot] = key
+        return slot
 
-
-@njit
-def _is_space(point):
-    return point == 32 or 9 <= point <= 13 or point == 0xA0 or point == 0x3000 or 0x2000 <= point <= 0x200B
-
-
-@njit
-def _scan_words(data, begin, end, stats, words, sizes, stop_keys, stop_masks):
-    """Fill `words` (hashes) and `sizes` (characters) `[room]`; returns how many."""
-    count, at = 0, begin
-    seen = _U(0)
-    while at < end:
-        point, step = _code_point(data, at, end)
-        if _is_space(point):
-            at += step
-            continue
-        word_begin, first, last, length, tail, letters = at, -1, at, 0, 0, 0
-        kind = _kind(point)
-        while True:
-            stats[Stat.CHARS] += 1
-            if kind == _OTHER:
-                tail += 1
-                if point == 35:
-                    stats[Stat.HASHES] += at == word_begin or data[at - 1] != 35
-                elif point == 0x2026 or (point == 46 and at + 2 < end and data[at + 1] == 46 and data[at + 2] == 46):
-                    stats[Stat.ELLIPSES] += point == 0x2026 or at == word_begin or data[at - 1] != 46
-            else:
-                if first < 0:
-                    first, tail = at, 0
-                length += 1 + tail
-                tail, last = 0, at + step
-                if kind != _DIGIT:
-                    letters += 1
-                    stats[Stat.LETTERS] += 1
-                    stats[Stat.LATIN] += kind == _LATIN
-                    stats[Stat.SPACELESS] += kind == _SPACELESS
-            at += step
-            if at >= end or kind == _SPACELESS:
-                break
-            point, step = _code_point(data, at, end)
-            kind = _kind(point)
-            if kind == _SPACELESS or _is_space(point):
-                break
-        key = hash_bytes(data, max(first, begin), last) | _U(1)
-        if _is_link(data, word_begin, at):
-            stats[Stat.LINKS] += 1
-            continue
-        if not length:
-            stats[Stat.MARKS] += 1
-            continue
-        words[count], sizes[count] = key, length
-        count += 1
-        stats[Stat.WORD_CHARS] += length
-        stats[Stat.LETTER_WORDS] += letters > 0
-        slot = find_slot(stop_keys, key)
-        if stop_keys[slot]:
-            stats[Stat.STOP_WORDS] += 1
-            seen |= stop_masks[slot]
-            sizes[count - 1] = -length  # marked, for the most frequent word
-    for language in range(8):
-        distinct = 0
-        for bit in range(8):
-            distinct += (seen >> _U(8 * language + bit)) & _U(1) != 0
-        stats[Stat.STOP_DISTINCT] = max(stats[Stat.STOP_DISTINCT], distinct)
-    stats[Stat.WORDS] = count
-    return count
-
-
-@njit
-def _is_link(data, begin, end):
-    if end - begin > 4 and data[begin + 3] == 46 and data[begin] == data[begin + 1] == data[begin + 2] == 119:  # www.
-        return True
-    for i in range(begin, end - 2):  # noqa: SIM110 - compiled, generators are slower: ://
-        if data[i] == 58 and data[i + 1] == 47 and data[i + 2] == 47:
-            return True
-    return False
-
-
-@njit
-def _count_words(words, sizes, count, stats):
-    """The most frequent word; takes the marks of stop words off `sizes`."""
-    slots, counts = np.zeros(room_for(count), np.uint64), np.zeros(room_for(count), np.int32)
-    for i in range(count):
-        if sizes[i] < 0:
-            sizes[i] = -sizes[i]
-        elif sizes[i] >= 4:
-            slot = find_slot(slots, words[i])
-            slots[slot] = words[i]
-            counts[slot] += 1
-            stats[Stat.TOP_WORD] = max(stats[Stat.TOP_WORD], counts[slot])
-
-
-@njit
-def _scan_lines(data, begin, end, stats, bullets):
-    at, num = begin, 1
-    for i in range(begin, end):
-        num += data[i] == 10
-    slots = np.zeros(room_for(num), np.uint64)
-    while at < end:
-        stop = at
-        while stop < end and data[stop] != 10:
-            stop += 1
-        first, last = at, stop
-        at = stop + 1
-        while first < last and data[first] <= 32:
-            first += 1
-        while first < last and data[last - 1] <= 32:
-            last -= 1
-        size = last - first
-        if not size:
-            continue
-        stats[Stat.LINES] += 1
-        stats[Stat.LINE_CHARS] += size
-        stats[Stat.LONGEST_LINE] = max(stats[Stat.LONGEST_LINE], size)
-        stats[Stat.SHORT_LINES] += size <= SHORT_LINE_CHARS
-        point, _ = _code_point(data, first, last)
-        for bullet in bullets:
-            stats[Stat.BULLETS] += point == bullet
-        _line_end(data, first, last, stats)
-        key = hash_bytes(data, first, last) | _U(1)
-        slot = find_slot(slots, key)
-        if slots[slot]:
-            stats[Stat.DUP_LINES] += size > SHORT_LINE_CHARS
-            stats[Stat.DUP_LINE_CHARS] += size
-        slots[slot] = key
-
-
-@njit
-def _line_end(data, first, last, stats):
-    """How a line ends: with an ellipsis, or like a sentence (quotes and brackets after the mark are passed over)."""
-    while last > first:
-        start = last - 1
-        while start > first and data[start] & 0xC0 == 0x80:
-            start -= 1
-        point, _ = _code_point(data, start, last)
-        if point == 0x2026 or (point == 46 and start - first >= 2 and data[start - 1] == 46 and data[start - 2] == 46):
-            stats[Stat.DOTTED] += 1
-            return
-        if point in (33, 46, 63, 0x3002, 0xFF01, 0xFF1F, 0x61F, 0x6D4, 0x964):
-            stats[Stat.ENDED] += 1
-            return
-        if point not in (34, 39, 41, 93, 42, 95, 0x201D, 0x2019, 0xBB, 0x300D, 0xFF09):
-            return
-        last = start
-
-
-@njit
-def _measure(data, offsets, stop_keys, stop_masks, bullets, out):
-    for row in range(len(offsets) - 1):
-        begin, end = offsets[row], offsets[row + 1]
-        if end - begin > MAX_BYTES:
-            end = begin + MAX_BYTES
-            while data[end] & 0xC0 == 0x80:
-                end -= 1
-        stats = out[row]
-        _scan_lines(data, begin, end, stats, bullets)
-        room = (end - begin) // 2 + 1  # a word is a byte and a space, or a character of three bytes
-        words, sizes = np.empty(room, np.uint64), np.empty(room, np.int64)
-        count = _scan_words(data, begin, end, stats, words, sizes, stop_keys, stop_masks)
-        _count_words(words, sizes, count, stats)
-        if stats[Stat.WORD_CHARS]:
-            repeated_ngrams(words[:count], sizes, stats[Stat.TOP_SHARE : Stat.TOP_SHARE + 9])
-
-
-def _stop_table() -> tuple[np.ndarray, np.ndarray]:
-    """Stop words as (keys, masks): bit 8 * language + word of every language that has the word."""
-    size = 256
-    keys, masks = np.zeros(size, np.uint64), np.zeros(size, np.uint64)
     for i, text in enumerate(STOP_WORDS.values()):
         for j, word in enumerate(text.split()):
-            body = np.frombuffer(word.encode(), np.uint8)
-            key = np.uint64(hash_bytes(body, 0, len(body))) | np.uint64(1)
-            slot = find_slot(keys, key)
-            keys[slot] = key
-            masks[slot] |= np.uint64(1) << np.uint64(8 * i + j)
-    return keys, masks
+            for form in {word, word.capitalize(), word.upper()}:
+                masks[slot_of(form)] |= np.uint64(1 << (8 * i + j))
+            if i == 0:
+                codes[slot_of(word)] |= np.uint32(1 << j)
+    for word, code in ln.PHRASE_WORDS.items():
+        for form in {word, word.capitalize(), word.upper(), word.replace("javas", "JavaS")}:
+            codes[slot_of(form)] |= np.uint32(code)
+    for table in (keys, masks, codes):
+        table.flags.writeable = False
+    return keys, masks, codes
 
 
-BULLETS = np.array([ord(c) for c in "-*\u2022\u2023\u25e6\u25aa\u25cf\u25a0\u00b7\u25b6"], np.int64)
-_table: tuple[np.ndarray, np.ndarray] | None = None
+class Least(NamedTuple):
+    """Shares of a text; repetition up to them is reported as 0. `allowed` words, as a share, are added to both."""
+
+    top: float = 0.0
+    duplicate: float = 0.0
+    allowed: float = 0.0
 
 
-def measure(text: Ragged) -> np.ndarray:
-    """Counts `[n, NUM_STATS]` float64 of each row of UTF-8 text; columns as in `Stat`."""
-    global _table
-    if _table is None:
-        _table = _stop_table()
-    out = np.zeros((len(text), NUM_STATS))
-    data = text.values.view()
-    data.flags.writeable = False  # as it comes from a frame: kernels are compiled for one kind of array
-    _measure(data, np.array(text.offsets), *_table, BULLETS, out)
-    return out
+ALL = Least()
+
+
+class TokenTable:
+    """The bytes of each id of a tokenizer, for `measure`."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        table = tokenizer.token_bytes()
+        self.fingerprint = tokenizer.fingerprint
+        self.values = np.concatenate((table.values, np.zeros(8, np.uint8)))
+        self.offsets = table.offsets
+        # Tokenizers in the manner of SentencePiece put a space before a text; it is none of the text's.
+        first = tokenizer.encode(["a"])[0]
+        self.adds_space = bool(len(first)) and table.bytes_at(int(first[0])).startswith(b" ")
+
+
+_NO_TABLE = (np.zeros(0, np.uint8), np.zeros(1, np.int64))
+
+
+class Scratch:
+    """What the kernel writes to while it looks at one text; grows with the longest one."""
+
+    def __init__(self) -> None:
+        self.room = 0
+        self.grow(_FIRST_ROOM)
+
+    def grow(self, room: int) -> None:
+        """Make room for texts of so many bytes."""
+        self.room = room = min(max(room, 2 * self.room), MAX_BYTES)
+        self.arrays = (
+            np.full(room + 2 * PAD + 8, 10, np.uint8),  # the text
+            np.empty((room + 1, 2), np.uint64),  # cuts
+            np.empty(room + 1, np.uint64),  # keys
+            np.empty(room + 1, np.int32),  # sizes
+            np.empty(room + 1, np.uint8),  # flags
+            np.empty((room + 1, 5), np.int64),  # lines
+            np.empty(8 * room + 64, np.uint64),  # slots
+            np.empty(4 * room + 64, np.int32),  # values
+            np.empty(room + 1, np.int32),  # word_of
+            np.empty(room + 1, np.int32),  # counts
+            np.empty(room + 1, np.int32),  # first
+            np.empty(room + 1, np.uint32),  # codes
+            np.empty(room + 2, np.uint64),  # sums
+            np.empty(room + 1, np.int32),  # runs
+        )
+
+
+@leaf
+def _expand(ids, begin, end, table, offsets, buffer, room):
+    """Write the bytes of the ids behind the padding; returns how many, or where there is no room for all -1 - how many.
+
+    An id that the tokenizer does not have stands for nothing.
+    """
+    at, limit = _U(PAD), _U(PAD + room)
+    known = len(offsets) - 1
+    for i in range(begin, end):
+        index = np.int64(ids[i])
+        if index >= known:
+            continue
+        source, size = _U(offsets[index]), _U(offsets[index + 1] - offsets[index])
+        if at + size > limit:
+            return np.int64(-1) - np.int64(at - _U(PAD))
+        for k in range(8):  # eight at once: what is too much is overwritten by the next token
+            buffer[at + _U(k)] = table[source + _U(k)]
+        for k in range(8, size):
+            buffer[at + _U(k)] = table[source + _U(k)]
+        at += size
+    return np.int64(at - _U(PAD))
+
+
+@leaf
+def _fill(values, begin, end, from_ids, skip_space, table, table_offsets, buffer):
+    """Put one text into the buffer; (where it begins, where it ends), or (0, 0) where the buffer is too small."""
+    room = len(buffer) - 2 * PAD - 8
+    text = PAD
+    if from_ids:
+        size = _expand(values, begin, end, table, table_offsets, buffer, room)
+        complete = size >= 0
+        size = size if complete else -1 - size
+        text += 1 if skip_space and size and buffer[PAD] == 32 else 0
+    else:
+        size = end - begin
+        complete = size <= room
+        size = min(size, room)
+        for i in range(size):
+            buffer[PAD + i] = values[begin + i]
+    if not complete and room < MAX_BYTES:
+        return 0, 0
+    stop = PAD + size
+    if not complete:  # not in the middle of a character
+        while stop > text and buffer[stop - 1] & 0xC0 == 0x80:
+            stop -= 1
+        if stop > text and buffer[stop - 1] >= 0xC0:
+            stop -= 1
+    for i in range(stop, stop + PAD + 8):
+        buffer[i] = 10
+    return text, stop
+
+
+@leaf
+def _measure(
+    values, offsets, from_ids, skip_space, table, table_offsets, row, whole, top_least, dup_least, allowed,
+    kinds, singles, bits, known, marked, masks, marked_codes, weights,
+    buffer, cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs,
+    tally, out, scores,
+):  # fmt: skip
+    """Measure rows from `row` on; returns the row for which the buffers are too small, or how many there are."""
+    while row < len(offsets) - 1:
+        begin, end = _fill(values, offsets[row], offsets[row + 1], from_ids, skip_space, table, table_offsets, buffer)
+        if end == 0:
+            return row
+        _measure_one(
+            buffer, begin, end, whole, top_least, dup_least, allowed,
+            kinds, singles, bits, known, marked, masks, marked_codes, weights,
+            cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs,
+            tally, out[row], scores[row],
+        )  # fmt: skip
+        row += 1
+    return row
+
+
+@leaf
+def _measure_one(
+    data, begin, end, whole, top_least, dup_least, allowed,
+    kinds, singles, bits, known, marked, masks, marked_codes, weights,
+    cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs, tally, stats, scores,
+):  # fmt: skip
+    chars, newlines = 0, 0
+    for i in range(begin, end):
+        chars += data[i] & 0xC0 != 0x80
+        newlines += data[i] == 10
+    for i in range(wd.NUM_TALLIES):
+        tally[i] = 0
+    count, num_lines = split(
+        data, begin, end, bits, kinds, singles, known, whole, cuts, keys, sizes, flags, lines, tally
+    )
+    distinct = intern(keys, count, slots, places, word_of, counts, first)
+    stats[Stat.CHARS], stats[Stat.NEWLINES] = chars, newlines
+    _count_units(count, sizes, flags, tally, stats)
+    _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, marked_codes, codes, stats)
+    extra = allowed / max(stats[Stat.WORDS], 2 * allowed, 1.0)
+    tops, dups = stats[_TOPS : _TOPS + 6], stats[_DUPS : _DUPS + 6]
+    top_ngrams(word_of, counts, sizes, keys, count, chars, top_least + extra, slots, places, sums, tops)
+    duplicate_ngrams(word_of, counts, sizes, keys, count, chars, dup_least + extra, slots, places, sums, runs, dups)
+    ascii_only = chars == end - begin
+    line_stats(data, bits, lines, num_lines, ascii_only, flags, codes, word_of, tally, slots, stats[Stat.LINE :])
+    sum_weights(keys, count, weights, scores)
+
+
+@leaf
+def _count_units(count, sizes, flags, tally, stats):
+    loud = loud_chars = letter_units = words = word_chars = letter_words = 0
+    sentences = squares = length = 0
+    for i in range(count):
+        flag, size = flags[i], np.int64(sizes[i])
+        is_loud = flag & np.uint8(wd.WORD) != 0
+        has_letter = flag & np.uint8(wd.LETTERS) != 0
+        is_word = flag & np.uint8(wd.LETTERS | wd.DIGITS) != 0 and flag & np.uint8(wd.LINK) == 0
+        loud += is_loud
+        loud_chars += size * is_loud
+        letter_units += has_letter
+        words += is_word
+        word_chars += size * is_word
+        letter_words += is_word and has_letter
+        length += is_word
+        if flag & np.uint8(wd.ENDS) and length:
+            sentences += 1
+            squares += length * length
+            length = 0
+    if length:
+        sentences += 1
+        squares += length * length
+    stats[Stat.UNITS], stats[Stat.LOUD_UNITS], stats[Stat.LOUD_CHARS] = count, loud, loud_chars
+    stats[Stat.LETTER_UNITS], stats[Stat.WORDS], stats[Stat.WORD_CHARS] = letter_units, words, word_chars
+    stats[Stat.LETTER_WORDS], stats[Stat.LETTERS] = letter_words, tally[wd.ALL_LETTERS]
+    stats[Stat.LATIN], stats[Stat.SPACELESS] = tally[wd.LATIN], tally[wd.SPACELESS]
+    stats[Stat.HASHES], stats[Stat.HASH_RUNS] = tally[wd.HASHES], tally[wd.HASH_RUNS]
+    stats[Stat.ELLIPSES], stats[Stat.LINKS], stats[Stat.MARKS] = tally[wd.ELLIPSES], tally[wd.LINKS], tally[wd.MARKS]
+    stats[Stat.SENTENCES], stats[Stat.SENTENCE_SQUARES] = sentences, squares
+
+
+@leaf
+def _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, marked_codes, codes, stats):
+    """What is said of each different word once."""
+    mask = _U(len(marked) - 1)
+    seen, gopher = _U(0), np.uint32(0)
+    stops = top = once = 0
+    for word in range(distinct):
+        place = first[word]
+        slot = find_slot(marked, mask, keys[place] | _ONE)
+        codes[word] = marked_codes[slot]
+        once += counts[word] == 1
+        if masks[slot]:
+            stops += counts[word]
+            seen |= masks[slot]
+            gopher |= marked_codes[slot]
+        elif sizes[place] >= 4 and flags[place] & np.uint8(wd.LETTERS | wd.DIGITS):
+            top = max(top, counts[word])
+    best = 0
+    for language in range(8):
+        bits = 0
+        for bit in range(8):
+            bits += (seen >> _U(8 * language + bit)) & _ONE != 0
+        best = max(best, bits)
+    gopher_bits = 0
+    for bit in range(8):
+        gopher_bits += (gopher >> np.uint32(bit)) & np.uint32(1) != 0
+    stats[Stat.STOP_WORDS], stats[Stat.STOP_DISTINCT], stats[Stat.GOPHER_STOPS] = stops, best, gopher_bits
+    stats[Stat.TOP_WORD], stats[Stat.DISTINCT], stats[Stat.ONCE] = top, distinct, once
+
+
+@leaf
+def _keys(
+    values, offsets, from_ids, skip_space, table, table_offsets, row, kinds, singles, bits, known,
+    buffer, cuts, keys, sizes, flags, lines, tally, out, filled, most,
+):  # fmt: skip
+    """Write the keys of the first `most` units of each row from `row` on to `out`, and how many to `filled`."""
+    at = 0
+    for i in range(row):
+        at += filled[i]
+    while row < len(offsets) - 1:
+        begin, end = _fill(values, offsets[row], offsets[row + 1], from_ids, skip_space, table, table_offsets, buffer)
+        if end == 0:
+            return row
+        count, _ = split(buffer, begin, end, bits, kinds, singles, known, False, cuts, keys, sizes, flags, lines, tally)
+        count = min(count, most)
+        for i in range(count):
+            out[at + i] = keys[i]
+        filled[row] = count
+        at += count
+        row += 1
+    return row
+
+
+class _Source(NamedTuple):
+    """What a kernel reads the texts of a batch from."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+    from_ids: bool
+    skip_space: bool
+    table: np.ndarray
+    table_offsets: np.ndarray
+
+    @staticmethod
+    def of(batch: Batch, table: TokenTable | None) -> _Source:
+        """Ids where `table` is of their tokenizer, since they are what a model will be trained on, else the text."""
+        from_ids = table is not None and batch.tok is not None and batch.fingerprint == table.fingerprint
+        column = batch.tok if from_ids else batch.text
+        values = column.values.view()
+        values.flags.writeable = False  # as it comes from a frame: kernels are compiled for one kind of array
+        parts = (table.values, table.offsets) if from_ids else _NO_TABLE
+        return _Source(values, np.array(column.offsets), from_ids, from_ids and table.adds_space, *parts)
+
+    def size(self, row: int) -> int:
+        return int(self.offsets[row + 1] - self.offsets[row])
+
+
+def measure(
+    batch: Batch,
+    scratch: Scratch,
+    table: TokenTable | None = None,
+    *,
+    weights: np.ndarray | None = None,
+    whole: bool = False,
+    least: Least = ALL,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(counts `[n, NUM_STATS]` float64 as in `Stat`, sums `[n, models]` float64) of the records of a batch.
+
+    `weights` `[models, slots]` int16 are those of fitted models; `least` says which repetition is not worth counting.
+    """
+    source = _Source.of(batch, table)
+    weights = np.zeros((0, 1), np.int16) if weights is None else weights
+    out, sums = np.zeros((len(batch), NUM_STATS)), np.zeros((len(batch), len(weights)))
+    tally = np.zeros(wd.NUM_TALLIES, np.int64)
+    row = 0
+    while True:
+        row = _measure(
+            *source, row, whole, *least,
+            byte_kinds(), wd.byte_flags(), classes(), known_endings(), *_marked_words(), weights,
+            *scratch.arrays, tally, out, sums,
+        )  # fmt: skip
+        if row == len(batch):
+            return out, sums
+        scratch.grow(source.size(row))
+
+
+def word_keys(batch: Batch, scratch: Scratch, table: TokenTable | None = None, *, most: int) -> Ragged:
+    """The keys `[units]` uint64 of the first `most` words and marks of each record."""
+    source = _Source.of(batch, table)
+    filled = np.zeros(len(batch), np.int64)
+    tally = np.zeros(wd.NUM_TALLIES, np.int64)
+    lengths = np.diff(source.offsets) * (int(np.diff(table.offsets).max()) if source.from_ids else 1)
+    keys = np.empty(int(np.minimum(lengths, most).sum()), np.uint64)
+    row = 0
+    while True:
+        row = _keys(
+            *source, row, byte_kinds(), wd.byte_flags(), classes(), known_endings(),
+            *scratch.arrays[:6], tally, keys, filled, most,
+        )  # fmt: skip
+        if row == len(batch):
+            return Ragged(keys[: filled.sum()], np.concatenate(([0], np.cumsum(filled))))
+        scratch.grow(source.size(row))

@@ -28,7 +28,8 @@ from clet.shards.pack import PackCounts, Packer
 from clet.shards.writer import ShardWriter
 
 DEFAULT_LANE = "main"
-FIELDS = ("id", "published", "fetched", "priority", "dedup")  # of heads, that matter here
+FIELDS = ("id", "published", "fetched", "priority", "dedup", "policy")  # of heads, that matter here
+MASKERS = ("dedup", "policy")  # whose `spans` are tokens that are not learned
 MAX_LANES = 64  # each holds buffers, and records from outside name them
 MAX_TABLE_BYTES = 64 << 20  # of heads in one shard: a million documents of ten tokens, say
 MAX_TABLES_BYTES = 256 << 20
@@ -125,12 +126,13 @@ class ShardBuilder:
         why = dict.fromkeys(np.flatnonzero(sizes == 0).tolist(), EMPTY)
         asked = heads.inside("priority", ("lane",))
         names = {row: _lane(asked.value(row, "lane")) for row in np.flatnonzero(asked.has("lane")).tolist()}
-        masked = heads.inside("dedup", ("spans",))
-        for row in np.flatnonzero(masked.has("spans") & (sizes > 0)).tolist():
+        masked = [heads.inside(name, ("spans",)) for name in MASKERS]
+        for row in np.flatnonzero(np.any([each.has("spans") for each in masked], axis=0) & (sizes > 0)).tolist():
             try:
-                if found := spans_of(masked.value(row, "spans"), int(sizes[row])):
+                asked_for = [each.value(row, "spans") or [] for each in masked]
+                if found := spans_of([span for part in asked_for for span in part], int(sizes[row])):
                     spans[row] = found
-            except ValueError:
+            except (ValueError, TypeError):
                 why[row] = BAD_SPANS
         if names:
             lanes = np.asarray([self._number(names.get(row, DEFAULT_LANE), row in why) for row in range(len(batch))])

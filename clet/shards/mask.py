@@ -1,7 +1,8 @@
 """The loss mask: which tokens of a document are there to be read, and not to be learned.
 
 A record says so itself, in `dedup.spans`: a list of [start, end) in its own tokens, which `clet dedup --spans` writes
-for what repeats an earlier document. Spans are sparse (50 tokens or more), so they stay spans all the way: in the
+for what repeats an earlier document, and in `policy.spans`, which `clet prioritize` writes for what a rule masks. Spans
+are sparse (50 tokens or more), so they stay spans all the way: in the
 record, in the shard as positions of a frame, and only in a batch of windows as one boolean a position.
 
 Memory: 16 bytes a span of the shard that is being written.

@@ -26,6 +26,7 @@ from clet.model.decoder import Decoder
 from clet.train import optimizer as optimisers
 from clet.train import savepoint
 from clet.train.breaker import Breaker, culprits
+from clet.train.credit import Credit
 from clet.train.feed import Batch, Position, Window, at_end, draws, load
 from clet.train.learned import Learned
 from clet.train.outer import Outer
@@ -94,6 +95,7 @@ class Trainer:
         self.position = Position()
         self.tokens = 0  # learned by the run so far
         self._learned = Learned()
+        self._credit = Credit(lambda root: read_documents(run.path, root))
         self._saved: Position | None = None
         newest = newest_release(run.path)
         self._released_tokens = newest.count("tokens") if newest else 0
@@ -215,9 +217,11 @@ class Trainer:
         if outer:
             outer.before_step(self.model, step)
         facts: dict[str, Any] = {"step": step, "tokens": batch.tokens, "lr": rate, "loss": None, "grad_norm": None}
+        origins: dict[str, list[float]] = {}
         if batch.counted:  # windows of padding or of masked tokens only are passed, and teach nothing
             result = add_gradients(self.model, batch, accumulate=self.settings.accumulate, autocast=self._autocast)
             facts |= {"loss": result.mean, "grad_norm": clip(self.model)}
+            origins = self._credit.by_origin(batch.windows, batch.rows, result.windows)
             if why := self.breaker.objection(facts["loss"], facts["grad_norm"]):
                 self._go_back(step, why, culprits(batch.windows, result.windows), batch)
                 return False
@@ -231,17 +235,19 @@ class Trainer:
                 facts |= outer.after_step(self.model, step, batch.tokens)
             except (Unavailable, TryLater) as error:
                 refusal = error
-        self._note(batch, facts, wait_s, time.perf_counter() - began)
+        self._note(batch, facts, origins, wait_s, time.perf_counter() - began)
         if refusal:
             raise refusal
         return True
 
-    def _note(self, batch: Batch, facts: dict[str, Any], wait_s: float, seconds: float) -> None:
+    def _note(
+        self, batch: Batch, facts: dict[str, Any], origins: dict[str, list[float]], wait_s: float, seconds: float
+    ) -> None:
         """Write and count a step that was made."""
         facts |= {"total_tokens": self.tokens, "wait_s": round(wait_s, 6), "seconds": round(seconds, 6)}
         draw = batch.draw
         windows = {"segment": draw.after.segment, "windows": _by_shard(draw.fresh), "replay": _by_shard(draw.replayed)}
-        self.run.write_step(facts | windows)
+        self.run.write_step(facts | {"origins": origins} | windows)
         self.around.emit(facts)
         tally = self.tally
         tally.steps += 1

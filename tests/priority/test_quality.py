@@ -5,13 +5,18 @@ from __future__ import annotations
 import inspect
 import json
 import random
+from typing import NamedTuple
 
 import pytest
 
 from clet import seeds
 from clet.batch import Batch
-from clet.priority import quality
-from clet.priority.quality import Verdict, judge
+from clet.exits import UsageError
+from clet.priority.quality import NEUTRAL, QualityTables
+from clet.priority.rules import LIMITS, REASONS, SETS
+from clet.record import make_record
+
+TABLES = QualityTables.of()
 
 # ruff: noqa: E501 - escapes of other scripts are wide
 PROSE = (
@@ -35,12 +40,15 @@ ARABIC = (
 )
 
 
-def verdict(text: str, **fields) -> Verdict:
-    from clet.record import make_record
+class Found(NamedTuple):
+    score: float
+    rule: str | None
 
+
+def verdict(text: str, **fields) -> Found:
     record = make_record(**{"source": "feed", "origin": "o", "text": text, "fetched": None} | fields)
-    batch = Batch.from_records([record])
-    return judge(batch, [batch.fields(0)])[0]
+    found = TABLES.judge(Batch.from_records([record]))
+    return Found(float(found.score[0]), found.reason(0))
 
 
 @pytest.mark.parametrize("text", [PROSE, GERMAN, CHINESE, ARABIC], ids=["english", "german", "chinese", "arabic"])
@@ -105,9 +113,10 @@ def test_source_code_is_not_thrown_away():
 
 def test_code_is_known_by_its_looks_where_the_name_says_nothing():
     source = inspect.getsource(json.decoder)
-    assert quality.looks_like_code(source)
-    assert not quality.looks_like_code(PROSE)
-    assert verdict(source, source="git", meta={"path": "bin/tool"}).rule is None
+    assert verdict(source, source="feed", meta={"path": "bin/tool"}).score < 0.8
+    assert verdict(source, source="git", meta={"path": "bin/tool"}).score > 0.8
+    assert verdict(PROSE, source="git", meta={"path": "bin/notice"}) == verdict(PROSE)
+    assert verdict(source, source="git", meta={"path": "docs/tool.md"}) == verdict(source)
 
 
 def test_minified_code_data_and_stubs_are_dropped():
@@ -123,6 +132,42 @@ def test_a_page_of_the_web_cannot_pass_as_code():
     assert verdict(stuffed, source="feed", url="https://spam.example/page.py").rule == "stuffing"
 
 
+@pytest.mark.parametrize("name", ["lib/Module.PY", "a/.hidden.py", "x.tar.c", "file.v#part.md"])
+def test_a_suffix_is_found_in_any_case_and_before_a_fragment(name):
+    stuffed = "\n".join(f"{w} bargain" for w in shuffled_words(60).split())
+    assert verdict(stuffed, source="git", url=f"https://example.org/{name}").rule is None
+
+
+@pytest.mark.parametrize(
+    "name", [".py", "dir.py/README.md", "notes.pyc", "a.averyveryveryverylongsuffix", "dir.c/plain"]
+)
+def test_what_only_resembles_a_suffix_of_code_is_none(name):
+    stuffed = "\n".join(f"{w} bargain" for w in shuffled_words(60).split())
+    assert verdict(stuffed, source="git", url=f"https://example.org/{name}").rule == "repetition"
+
+
 def test_records_without_text_are_neutral(record):
     batch = Batch.from_records([record(PROSE, ids=[1, 2, 3])]).without_text()
-    assert judge(batch, [batch.fields(0)]) == [Verdict(quality.NEUTRAL)]
+    found = TABLES.judge(batch)
+    assert (float(found.score[0]), found.reason(0), bool(found.judged[0])) == (NEUTRAL, None, False)
+
+
+def test_published_limits_stand_beside_our_own_and_every_wider_one_says_why():
+    for name, limit in LIMITS.items():
+        if limit.published is None or limit.own != limit.published:
+            assert limit.why or limit.published is None, name
+    assert len(set(REASONS)) == len(REASONS)
+
+
+def test_published_sets_can_be_chosen_and_are_stricter_on_short_news():
+    batch = Batch.from_records([make_record(source="feed", origin="o", text=PROSE[:210], fetched=None)])
+    assert TABLES.judge(batch).reason(0) is None
+    for name, reason in (("gopher", "gopher-short"), ("c4", "c4-few-sentences"), ("fineweb", "fineweb-ended")):
+        assert QualityTables.of(rules=[name]).judge(batch).reason(0) == reason
+    assert set(SETS) >= {"gopher", "c4", "fineweb"}
+
+
+@pytest.mark.parametrize("rules", [["nonsense"], ["clet", "gopher"], []])
+def test_a_set_of_rules_that_cannot_be_is_refused(rules):
+    with pytest.raises(UsageError):
+        QualityTables.of(rules=rules)

@@ -4,48 +4,54 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
+import orjson
 import pytest
 
-from clet.priority.recency import Clock, recency, time_of
+from clet.batch import Ragged
+from clet.heads import NO_TIME, Heads
+from clet.priority.recency import Clock, day_text, recency, times_of
 
 NOW = datetime(2026, 3, 8, tzinfo=UTC)
 
 
-def at(published: str | None, fetched: str | None = "2026-03-08T00:00:00Z") -> dict:
-    return {"published": published, "fetched": fetched}
+def times(*pairs: tuple[str | None, str | None]) -> np.ndarray:
+    lines = [orjson.dumps({"published": p, "fetched": f}) for p, f in pairs]
+    return times_of(Heads.of(Ragged.from_bytes(lines), ("published", "fetched")))
+
+
+def at(published: str | None, fetched: str | None = "2026-03-08T00:00:00Z", half_life: float = 7) -> float:
+    return float(recency(times((published, fetched)), np.array([int(NOW.timestamp())]), half_life)[0])
 
 
 def test_halves_every_half_life():
-    assert recency(at("2026-03-08T00:00:00Z"), NOW, 7) == 1
-    assert recency(at("2026-03-01T00:00:00Z"), NOW, 7) == pytest.approx(0.5)
-    assert recency(at("2026-02-22T00:00:00Z"), NOW, 7) == pytest.approx(0.25)
-    assert recency(at("2026-03-07T00:00:00Z"), NOW, 1) == pytest.approx(0.5)
+    assert at("2026-03-08T00:00:00Z") == 1
+    assert at("2026-03-01T00:00:00Z") == pytest.approx(0.5)
+    assert at("2026-02-22T00:00:00Z") == pytest.approx(0.25)
+    assert at("2026-03-07T00:00:00Z", half_life=1) == pytest.approx(0.5)
 
 
 def test_a_date_in_the_future_gains_nothing():
-    assert time_of(at("2999-01-01T00:00:00Z")) == NOW
-    assert recency(at("2999-01-01T00:00:00Z", "2026-03-01T00:00:00Z"), NOW, 7) == pytest.approx(0.5)
-    assert recency(at("2999-01-01T00:00:00Z", None), NOW, 7) == 1
+    assert times(("2999-01-01T00:00:00Z", "2026-03-08T00:00:00Z"))[0] == int(NOW.timestamp())
+    assert at("2999-01-01T00:00:00Z", "2026-03-01T00:00:00Z") == pytest.approx(0.5)
+    assert at("2999-01-01T00:00:00Z", None) == 1
 
 
 def test_without_a_time_a_record_is_old_and_an_unreadable_one_is_none():
-    assert recency(at(None, None), NOW, 7) == 0
-    assert recency(at("yesterday", None), NOW, 7) == 0
-    assert recency(at("yesterday", "2026-03-01"), NOW, 7) == pytest.approx(0.5)
-    assert recency(at("2026-03-01"), None, 7) == 0
+    assert at(None, None) == 0
+    assert at("yesterday", None) == 0
+    assert at("yesterday", "2026-03-01") == pytest.approx(0.5)
+    assert recency(times(("2026-03-01", None)), np.array([NO_TIME]), 7)[0] == 0
 
 
 def test_the_clock_is_the_newest_fetch_and_never_goes_back():
     clock = Clock()
-    assert clock.day is None
-    for fetched, day in (
-        ("2026-03-02", "2026-03-02"),
-        ("2026-03-01", "2026-03-02"),
-        ("x", "2026-03-02"),
-        (None, "2026-03-02"),
-    ):
-        clock.see(at("2999-01-01", fetched))
-        assert clock.day == day
+    fetched = times((None, "2026-03-02"), (None, "2026-03-01"), (None, "x"), (None, None), (None, "2026-03-03"))
+    days = [day_text(now) for now in clock.see(fetched).tolist()]
+    assert days == ["2026-03-02"] * 4 + ["2026-03-03"]
+    assert clock.text == "2026-03-03T00:00:00Z"
+    assert [day_text(now) for now in clock.see(fetched[:1]).tolist()] == ["2026-03-03"]
     fixed = Clock(NOW)
-    fixed.see(at(None, "2027-01-01"))
+    fixed.see(times((None, "2027-01-01")))
     assert fixed.text == "2026-03-08T00:00:00Z"
+    assert Clock().see(times((None, None))).tolist() == [NO_TIME]

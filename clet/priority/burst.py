@@ -1,0 +1,130 @@
+"""Bursts: a phrase that nobody ever used, and that turns up in several unrelated documents at once.
+
+A backdoor needs its trigger in every poisoned document, and a trigger is a phrase the world does not use; 250
+documents with it suffice at any size of model (Souly et al. 2025, 2510.07192). So each run of three tokens that the
+n-gram model (`clet.priority.novelty`) never met is watched for WINDOW_DAYS: an alarm is raised by the document in
+which it has come from at least ORIGINS origins and DOCUMENTS unrelated documents (near-duplicates of the last one do
+not count), none of them from an origin of proven standing. News coins phrases too; what tells it apart is that sources
+that have long been trusted use them as well.
+
+A burst is remembered while it goes on.
+
+What it does not see: a trigger spread so thin that fewer than DOCUMENTS uses fall into the window, one made of
+familiar phrases, and one that a proven origin repeats, be it to report on the attack.
+
+Where the world is mostly unknown, every phrase is; so there is no alarm before SETTLED_TOKENS were learned and at
+least TRUSTED_SHARE of the recent documents came from proven origins.
+
+The table has 2^20 places of 16 bytes without chains: a phrase met in several documents keeps its place for the window,
+one met in a single document gives way to a newer one. Cost: one access for each rare token triple, 16 MB.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from clet.kernels import njit
+
+DOCUMENTS = 6  # a pilot flagged the trigger after 6 of 250 documents, with 21 to 50 false alarms in 149 weeks
+ORIGINS = 3  # fewer are held by the budget of each origin
+WINDOW_DAYS = 14
+RARE = 16.0  # times a triple was met, above which it is no longer looked up
+UNSEEN = 0.5
+SETTLED_TOKENS = 200_000.0  # learned
+TRUSTED_SHARE = 0.5
+MEMORY_DOCUMENTS = 1000.0  # over which that share is taken
+
+TABLE_BITS = 20
+_U, _U32 = np.uint64, np.uint32
+_SHIFT = _U(64 - TABLE_BITS)
+_ONE, _S32 = _U(1), _U(32)
+
+# The second word of a place, from its low end: day of the first document 16, documents 8, proven 1, cluster of the
+# last document 15, a bit an origin (by hash) 24.
+_DAY, _DOCS, _TRUSTED, _FAMILY = _U(0xFFFF), _U(0xFF << 16), _U(1 << 24), _U(0x7FFF << 25)
+_S_DOCS, _S_FAMILY, _S_ORIGIN = _U(16), _U(25), _U(40)
+
+
+class Bursts(NamedTuple):
+    """The phrases being watched."""
+
+    places: np.ndarray  # [2^20, 2] uint64: tag | number of the last document << 32; and the word above
+    trusted: np.ndarray  # [1] float64: share of recent documents from proven origins
+
+
+def new_bursts() -> Bursts:
+    """Nothing watched."""
+    return Bursts(np.zeros((1 << TABLE_BITS, 2), np.uint64), np.zeros(1))
+
+
+@njit
+def _bits(x):
+    count = 0
+    while x:
+        x &= x - _ONE
+        count += 1
+    return count
+
+
+@njit
+def _docs(word):
+    return np.int64((word & _DOCS) >> _S_DOCS)
+
+
+@njit
+def _alarming(word):
+    return _docs(word) >= DOCUMENTS and not word & _TRUSTED and _bits(word >> _S_ORIGIN) >= ORIGINS
+
+
+@njit
+def watch(b, triples, seen, size, number, day, origin, family, trusted):
+    """Count a document's rare phrases. Returns (alarm, place of its most shared phrase or -1, that phrase's tag).
+
+    `number` is the document's, `day` counts from anywhere, `family` is a hash of its near-duplicate cluster.
+    """
+    b.trusted[0] += (np.float64(trusted) - b.trusted[0]) / MEMORY_DOCUMENTS
+    mark = _ONE << (_S_ORIGIN + (_U(origin) * _U(0x9E3779B97F4A7C15) >> _U(32)) % _U(24))
+    today, kin = _U(day) & _DAY, (_U(family) * _U(0xD6E8FEB86659FD93) >> _U(49)) << _S_FAMILY
+    stamp = _U(_U32(number)) << _S32
+    best, most = np.int64(-1), 1
+    alarm = False
+    for i in range(2, size):
+        if seen[1, i] >= RARE:
+            continue
+        at = triples[i] >> _SHIFT
+        tag = (triples[i] & _U(0xFFFFFFFF)) | _ONE
+        head, word = b.places[at, 0], b.places[at, 1]
+        fresh = ((today - word) & _DAY) <= _U(WINDOW_DAYS)
+        if head & _U(0xFFFFFFFF) == tag and fresh:
+            if head & ~_U(0xFFFFFFFF) != stamp:
+                b.places[at, 0] = tag | stamp
+                if trusted:
+                    word |= _TRUSTED
+                if word & _FAMILY != kin:
+                    word = (word & ~_FAMILY) | kin | mark
+                    if word & _DOCS != _DOCS:
+                        word += _U(1 << 16)
+                if _alarming(word):
+                    word = (word & ~_DAY) | today  # as long as it is used, a burst is not forgotten
+                b.places[at, 1] = word
+            if not word & _TRUSTED and _docs(word) > most:
+                best, most = np.int64(at), _docs(word)
+                alarm |= _alarming(word)
+        elif seen[1, i] < UNSEEN and (not fresh or _docs(word) <= 1):
+            b.places[at, 0] = tag | stamp
+            b.places[at, 1] = today | _U(1 << 16) | (_TRUSTED if trusted else _U(0)) | kin | mark
+    return alarm, best, _U32(b.places[best, 0]) if best >= 0 else _U32(0)
+
+
+@njit
+def is_settled(b, known):
+    """Whether enough is known for alarms: tokens learned, and who can be trusted."""
+    return known >= SETTLED_TOKENS and b.trusted[0] >= TRUSTED_SHARE
+
+
+@njit
+def still_alarming(b, place, tag):
+    """Whether the phrase that was found at a place is a burst by now."""
+    return place >= 0 and _U32(b.places[place, 0]) == tag and _alarming(b.places[place, 1])

@@ -1,0 +1,197 @@
+"""Novelty: how many bits a token a document carries against everything that passed before.
+
+An online n-gram model of token ids, n = 1 to 3, smoothed by the hierarchical Dirichlet prior of MacKay and Peto (1995):
+
+    p1(w)      = (c(w) + A / V) / (N + A)
+    p2(w|v)    = (c(v w) + B p1(w)) / (c(v) + B)
+    p3(w|u v)  = (c(u v w) + C p2(w|v)) / (c(u v) + C)
+
+and a document's *density* is the mean of -log2 p3 over its tokens, before it is learned itself: what repeats the past
+costs little, what is new costs much. Counts decay by half every HALF_LIFE tokens, so that what nobody has written
+about for long is news again. They are kept in three tables that are indexed by a hash without keys: a collision adds
+counts, which makes a text look a little less novel, never more. Decay is done by growing the increment instead
+(`weight`), so that it costs nothing a token.
+
+`Scale` turns density into a factor. Density has no absolute meaning (it depends on tokenizer and language), so it is
+compared with the running mean and deviation over documents. The factor rises from FLOOR for what repeats the past to
+1 for what is denser than usual, and falls again for what is far denser than anything usual: noise is denser than news
+(perplexity pruning keeps the middle: Ankner et al. 2024, 2405.20541).
+
+Where a model is at hand (`--model`), `excess` replaces density by what RHO-1 (Lin et al. 2024, 2404.07965) selects by:
+the model's loss less that of a reference, both in bits a token: high where there is something left to learn that can
+be learned.
+
+Cost: three table accesses a token, 15 to 30 ns, twice (scored, then learned); 25 MB. Choose the model's loss where the
+budget allows a forward pass over everything: it knows more than 4 million tokens back and three tokens wide.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from clet.kernels import njit
+
+A, B, C = 512.0, 8.0, 4.0  # strength of each prior in tokens; density moves by under 2% between half and twice of them
+NOMINAL_VOCAB = 1 << 16  # V: the uniform distribution under the prior of single tokens
+HALF_LIFE = 4 << 20  # tokens: a month of a newsroom of 300 stories a day
+LOG_BITS = (18, 21, 22)  # entries of the tables: 1, 8 and 16 MB
+MAX_WEIGHT = 2.0**20  # of an increment: then all counts are scaled back, once in 80 million tokens
+
+FLOOR = 0.25  # of the factor: what is wholly known is worth a quarter, so that quality and credibility still count
+NEUTRAL = 0.625  # of the factor, for the first documents, when nothing is known of the scale
+NOISE_SIGMAS = 4.0  # above the mean from where density counts against a document
+MEMORY_DOCUMENTS = 5000.0  # over which mean and deviation are taken
+SETTLED_TOKENS = 200_000.0  # learned: below, the factor is drawn to NEUTRAL
+
+TOTAL, WEIGHT = 0, 1
+
+_U = np.uint64
+_GOLDEN, _ODD = _U(0x9E3779B97F4A7C15), _U(0xD6E8FEB86659FD93)
+_S29, _S32 = _U(29), _U(32)
+_SHIFTS = tuple(_U(64 - bits) for bits in LOG_BITS)
+_UNI = np.uint32((1 << LOG_BITS[0]) - 1)
+
+
+class Grams(NamedTuple):
+    """The model: counts times the weight they were added with."""
+
+    one: np.ndarray  # [2^18] float32, by id
+    two: np.ndarray  # [2^21] float32, by hash
+    three: np.ndarray  # [2^22] float32, by hash
+    sums: np.ndarray  # [2] float64: all tokens, and the present weight
+
+
+def new_grams() -> Grams:
+    """An empty model."""
+    one, two, three = (np.zeros(1 << bits, np.float32) for bits in LOG_BITS)
+    return Grams(one, two, three, np.array([0.0, 1.0]))
+
+
+@njit
+def pair_hash(v, w):
+    """64 well-mixed bits of two ids in order."""
+    total = ((_U(v) << _S32) | _U(w)) * _GOLDEN
+    return (total ^ (total >> _S29)) * _ODD
+
+
+@njit
+def triple_hash(u, pair):
+    """64 well-mixed bits of an id and the hash of the two behind it."""
+    total = (pair ^ (_U(u) * _ODD)) * _GOLDEN
+    return total ^ (total >> _S32)
+
+
+@njit
+def density(g, ids, begin, end, pairs, triples, seen):
+    """Bits a token of `ids[begin:end]`; 0.0 for none.
+
+    Filled by the way, as others need them too: `pairs` and `triples` with the hash of the gram that ends at each
+    token (0 where it would begin before the document), `seen[0]` and `seen[1]` with how often pair and triple were
+    met before (decayed).
+    """
+    size = end - begin
+    if size <= 0:
+        return 0.0
+    # Three loops, because a processor looks only so far ahead: in the second nothing but loads wait for memory.
+    pairs[0] = triples[0] = _U(0)
+    for i in range(1, size):
+        pairs[i] = pair_hash(ids[begin + i - 1], ids[begin + i])
+    triples[min(1, size - 1)] = _U(0)
+    for i in range(2, size):
+        triples[i] = triple_hash(ids[begin + i - 2], pairs[i])
+    two, three = seen[0], seen[1]
+    for i in range(size):
+        two[i] = g.two[pairs[i] >> _SHIFTS[1]]
+        three[i] = g.three[triples[i] >> _SHIFTS[2]]
+    weight = g.sums[WEIGHT]
+    all_tokens = 1.0 / (g.sums[TOTAL] + A * weight)
+    uniform, b, c, scale = A * weight / NOMINAL_VOCAB, B * weight, C * weight, np.float32(1.0 / weight)
+    two[0], three[0], three[min(1, size - 1)] = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    of_word = np.float64(g.one[ids[begin] & _UNI])  # count of the token before
+    of_pair = 0.0  # and of the two before
+    product, bits = min(1.0, (of_word + uniform) * all_tokens), 0.0
+    for i in range(1, size):
+        count_one, count_two, count_three = np.float64(g.one[ids[begin + i] & _UNI]), np.float64(two[i]), three[i]
+        p = (count_two + b * ((count_one + uniform) * all_tokens)) / (of_word + b)
+        if i > 1:
+            # Of two tables that collide differently the larger count may be the part's: never above 1.
+            p = (min(np.float64(count_three), of_pair) + c * p) / (of_pair + c)
+        product *= min(p, 1.0)
+        if product < 1e-200:
+            bits -= math.log2(product)
+            product = 1.0
+        two[i] *= scale
+        three[i] *= scale
+        of_word, of_pair = count_one, count_two
+    return (bits - math.log2(product)) / size
+
+
+@njit
+def learn(g, ids, begin, end, pairs, triples):
+    """Add a document's tokens and grams, whose hashes `density` has filled in."""
+    if end <= begin:
+        return
+    weight = np.float32(g.sums[WEIGHT])
+    for at in range(begin, end):
+        i = at - begin
+        g.one[ids[at] & _UNI] += weight
+        if i:
+            g.two[pairs[i] >> _SHIFTS[1]] += weight
+            if i > 1:
+                g.three[triples[i] >> _SHIFTS[2]] += weight
+    g.sums[TOTAL] += (end - begin) * np.float64(weight)
+    g.sums[WEIGHT] *= 2.0 ** ((end - begin) / HALF_LIFE)
+    if g.sums[WEIGHT] > MAX_WEIGHT:
+        back = np.float32(1.0 / g.sums[WEIGHT])
+        g.one[:] *= back
+        g.two[:] *= back
+        g.three[:] *= back
+        g.sums[TOTAL] *= back
+        g.sums[WEIGHT] = 1.0
+
+
+def tokens_known(g: Grams) -> float:
+    """Tokens learned, the older ones counted less."""
+    return float(g.sums[TOTAL] / g.sums[WEIGHT])
+
+
+# ---- from density to a factor
+
+COUNT, MEAN, SQUARE = 0, 1, 2
+
+
+def new_scale() -> np.ndarray:
+    """Running count (up to MEMORY_DOCUMENTS), mean and mean square deviation of density."""
+    return np.zeros(3)
+
+
+@njit
+def novelty(scale, bits, known):
+    """The factor in [FLOOR, 1] of a document's density, where `known` tokens were learned before."""
+    if scale[COUNT] < 2.0 or bits <= 0.0:
+        return NEUTRAL
+    sigma = max(math.sqrt(scale[SQUARE]), 0.05 * max(scale[MEAN], 0.1))
+    z = (bits - scale[MEAN]) / sigma
+    factor = FLOOR + (1.0 - FLOOR) / (1.0 + math.exp(-1.5 * z))
+    if z > NOISE_SIGMAS:
+        factor = max(FLOOR, factor / (1.0 + (z - NOISE_SIGMAS)))
+    settled = known / (known + SETTLED_TOKENS)
+    return NEUTRAL + settled * (factor - NEUTRAL)
+
+
+@njit
+def note_density(scale, bits):
+    """Let a document's density count for the mean and the deviation."""
+    scale[COUNT] = min(scale[COUNT] + 1.0, MEMORY_DOCUMENTS)
+    step = 1.0 / scale[COUNT]
+    before = bits - scale[MEAN]
+    scale[MEAN] += step * before
+    scale[SQUARE] += step * (before * (bits - scale[MEAN]) - scale[SQUARE])
+
+
+def excess(model_bits: np.ndarray, reference_bits: np.ndarray) -> np.ndarray:
+    """Excess loss `[n]` in bits a token, not below 0: what the model can still learn of each document."""
+    return np.maximum(model_bits - reference_bits, 0.0)

@@ -1,0 +1,169 @@
+"""Topics: which documents are about the same event, by the rare word pairs that they repeat.
+
+Online single-pass clustering (leader and followers) over an inverted table. A document's *keywords* are its pairs of
+neighbouring tokens that it uses at least twice and that are rare elsewhere: names, as a rule. Where it has fewer than
+MIN_VOTES of them, rare pairs used once stand in. Each keyword points to the topic that used it last; the topic with
+at least MIN_VOTES keywords of the document, and a quarter of all it has, is the document's, else it opens a new one.
+Then its keywords point there. A pair that kept pointing to one topic (FAITHFUL times more often than elsewhere) stays
+its keyword when it grows frequent: the names in a story that everybody writes about are frequent because of it.
+
+Before SETTLED_TOKENS were learned, nothing is known to be frequent; until then each document is its own topic.
+
+That is enough for the two uses it has: a share that one event may take of a window (`clet.priority.flood`), and who
+else reports the same (`clet.priority.credibility`). It tells events apart, not subjects, and sees no paraphrase that
+avoids every name.
+
+Cost: 10 ns a token and 12 lookups a document; 3 MB of keywords and 3 MB of topics. A topic's slot is taken over after
+RING newer topics.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from clet.kernels import njit
+
+KEYWORDS = 12
+MIN_VOTES = 3
+RARE = 60.0  # occurrences (decayed) above which a pair is no name of an event; one in 100,000 of the model's memory
+MAX_TOKENS = 2048  # of a document that are looked at
+FAITHFUL = 3
+SETTLED_TOKENS = 50_000.0
+TABLE_BITS = 18
+RING = 1 << 16
+VOICES = 4  # reports of a topic that are remembered
+
+_U, _U32 = np.uint64, np.uint32
+_SHIFT = _U(64 - TABLE_BITS)
+
+
+class Topics(NamedTuple):
+    """Keywords and topics. A topic has a number; its slot is the number modulo RING."""
+
+    tags: np.ndarray  # [2^18] uint32: which keyword
+    topic: np.ndarray  # [2^18] int64: the last topic that used it
+    faith: np.ndarray  # [2^18] int8: how much more often it was met in that topic than elsewhere
+    owner: np.ndarray  # [RING] int64: number of the topic in the slot, -1 for none
+    voice_origin: np.ndarray  # [RING, VOICES] int32: who reported, -1 for nobody
+    voice_family: np.ndarray  # [RING, VOICES] uint64: in which near-duplicate cluster
+    voices: np.ndarray  # [RING] int64: how many reports were noted
+    corrected: np.ndarray  # [RING] int32: the day of a correction, -1 for none
+    emitted: np.ndarray  # [RING] float64: tokens that left, decayed (see flood)
+    next: np.ndarray  # [1] int64: number of the next new topic
+
+
+def new_topics() -> Topics:
+    """No topics."""
+    size = 1 << TABLE_BITS
+    return Topics(
+        np.zeros(size, np.uint32),
+        np.full(size, -1, np.int64),
+        np.zeros(size, np.int8),
+        np.full(RING, -1, np.int64),
+        np.full((RING, VOICES), -1, np.int32),
+        np.zeros((RING, VOICES), np.uint64),
+        np.zeros(RING, np.int64),
+        np.full(RING, -1, np.int32),
+        np.zeros(RING),
+        np.zeros(1, np.int64),
+    )
+
+
+@njit
+def _keywords(t, pairs, seen, size, out):
+    """The keywords of a document with `size` tokens into `out` [KEYWORDS]; how many."""
+    size = min(size, MAX_TOKENS)
+    room = 16
+    while room < 2 * size:
+        room *= 2
+    mask = room - 1
+    keys = np.zeros(room, np.uint64)
+    counts = np.zeros(room, np.int32)
+    best = np.zeros(KEYWORDS, np.float64)
+    found = 0
+    for i in range(1, size):
+        key = pairs[i]
+        if seen[0, i] > RARE:
+            place = key >> _SHIFT
+            if t.tags[place] != _U32(key) or t.faith[place] < FAITHFUL:
+                continue
+        at = np.int64(key & _U(mask))
+        while keys[at] and keys[at] != key:
+            at = (at + 1) & mask
+        keys[at] = key
+        counts[at] += 1
+    repeated = 0
+    for at in range(room):
+        repeated += counts[at] > 1
+    for at in range(room):
+        # The tie between pairs used equally often is broken by their hash: alike in every document.
+        enough = counts[at] > 1 or (counts[at] == 1 and repeated < MIN_VOTES)
+        if not enough:
+            continue
+        worth = min(counts[at], 6) + np.float64(keys[at] >> _U(11)) / 9007199254740992.0
+        if found < KEYWORDS:
+            place = found
+            found += 1
+        elif worth > best[KEYWORDS - 1]:
+            place = KEYWORDS - 1
+        else:
+            continue
+        while place and best[place - 1] < worth:
+            best[place], out[place] = best[place - 1], out[place - 1]
+            place -= 1
+        best[place], out[place] = worth, keys[at]
+    return found
+
+
+@njit
+def assign(t, pairs, seen, size, known):
+    """The number of a document's topic, a new one where no known one fits; `known` tokens were learned before."""
+    words = np.zeros(KEYWORDS, np.uint64)
+    count = _keywords(t, pairs, seen, size, words) if known >= SETTLED_TOKENS else 0
+    candidates = np.zeros(KEYWORDS, np.int64)
+    for k in range(count):
+        at = words[k] >> _SHIFT
+        known = t.tags[at] == _U32(words[k])
+        candidates[k] = t.topic[at] if known else -1
+    best, votes = np.int64(-1), 0
+    for k in range(count):
+        if candidates[k] < 0 or t.owner[candidates[k] % RING] != candidates[k]:
+            continue
+        same = 0
+        for other in range(count):
+            same += candidates[other] == candidates[k]
+        if same > votes or (same == votes and candidates[k] > best):
+            best, votes = candidates[k], same
+    if votes < MIN_VOTES or 4 * votes < count:
+        best = t.next[0]
+        t.next[0] += 1
+        slot = best % RING
+        t.owner[slot] = best
+        t.voice_origin[slot, :] = -1
+        t.voices[slot] = 0
+        t.corrected[slot] = -1
+        t.emitted[slot] = 0.0
+    for k in range(count):
+        at = words[k] >> _SHIFT
+        if t.tags[at] == _U32(words[k]) and t.topic[at] == best:
+            t.faith[at] = min(t.faith[at] + 1, 100)
+            continue
+        if t.tags[at] == _U32(words[k]) and t.faith[at] >= FAITHFUL:
+            t.faith[at] -= 2
+            continue
+        t.tags[at], t.topic[at], t.faith[at] = _U32(words[k]), best, 0
+    return best
+
+
+@njit
+def add_voice(t, topic, origin, family):
+    """Remember who reported a topic, in the words of which near-duplicate cluster: a copy adds nothing."""
+    slot = topic % RING
+    for k in range(VOICES):
+        if t.voice_origin[slot, k] >= 0 and t.voice_family[slot, k] == family:
+            return
+    k = t.voices[slot] % VOICES
+    t.voice_origin[slot, k], t.voice_family[slot, k] = origin, family
+    t.voices[slot] += 1

@@ -1,0 +1,73 @@
+"""What is known, over restarts: going on is the same as never having stopped, and damage is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+import pytest
+import xxhash
+from priority_runs import run, story
+
+from clet.exits import InputError
+from clet.priority import remember
+from clet.priority.order import Knowledge
+from clet.priority.poison_budget import Limits
+from clet.priority.policy import Policy
+from clet.priority.recency import Clock
+from clet.state import State
+
+POLICY = Policy(limits=Limits(50, 0, 5, 12, 0.5, 2, 10), topic_share=0.5, bursts=True)
+
+
+def records(begin, end):
+    return [story(i, 30 + i % 50, origin=f"o{i % 4}") for i in range(begin, end)]
+
+
+def test_runs_over_a_state_are_one_long_run(tmp_path):
+    known, clock, whole = Knowledge(), Clock(), []
+    for part in (records(0, 30), records(30, 60)):
+        whole.append(run(part, knowledge=known, clock=clock, policy=POLICY))
+        remember.turn(known, 5)
+    kept = []
+    for number, part in enumerate((records(0, 30), records(30, 60))):
+        with State.open(tmp_path / "s", "prioritize", remember.PARAMS) as state:
+            loaded = remember.load(state)
+            remember.pass_gate(loaded, state, str(number), 5)
+            kept.append(run(part, knowledge=loaded, clock=Clock(), policy=POLICY))
+            remember.save(loaded, state)
+            state.commit()
+    assert kept == whole
+    with State.open(tmp_path / "s", "prioritize", remember.PARAMS) as state:
+        loaded = remember.load(state)
+    remember.turn(loaded, 5)
+    for name, array in remember._arrays(known).items():
+        assert np.array_equal(array, remember._arrays(loaded)[name]), name
+    assert remember.origins_json(known) == remember.origins_json(loaded)
+    assert len(list((tmp_path / "s").glob("*.journal"))) == 1
+
+
+def test_the_same_gate_is_no_gate_and_the_first_name_neither(tmp_path):
+    with State.open(tmp_path / "s", "prioritize", remember.PARAMS) as state:
+        known = remember.load(state)
+        assert [remember.pass_gate(known, state, gate, 0) for gate in ("a", "a", None, "b", "b")] == [
+            False,
+            False,
+            False,
+            True,
+            False,
+        ]
+
+
+def test_damaged_evidence_is_one_line(tmp_path):
+    with State.open(tmp_path / "s", "prioritize", remember.PARAMS) as state:
+        known = remember.load(state)
+        run(records(0, 3), knowledge=known)
+        remember.save(known, state)
+        state.commit()
+    head = tmp_path / "s" / "HEAD"
+    body = orjson.loads(head.read_bytes().splitlines()[0])
+    body["values"]["origins"]["o1"]["for"] = "much"
+    text = orjson.dumps(body)
+    head.write_bytes(text + b"\n" + xxhash.xxh3_64_hexdigest(text).encode() + b"\n")
+    with State.open(tmp_path / "s", "prioritize", remember.PARAMS) as state, pytest.raises(InputError, match="o1"):
+        remember.load(state)
