@@ -6,7 +6,7 @@ counted twice. `intern` gives each different word of a text a number and its cou
 twice can only be where every word of it does, and what can be in it at most follows from counts alone:
 
 - an n-gram occurs at most as often as the rarest of its words, so that one pass over the counts bounds the most
-  frequent one for each n;
+  frequent one for each n, looking closer only where words in a row are frequent enough to matter;
 - a repeated n-gram of five words or more begins with a repeated 5-gram: the characters in those bound all the others.
 
 A measure whose bound stays below `least` of the text is reported as 0 and costs no table. `least` is half of the
@@ -84,22 +84,33 @@ def top_ngrams(word_of, counts, sizes, keys, count, total, least, slots, values,
 
     Both 0 where they are at most `least * total` characters for sure. `sums` `[count + 1]` is scratch.
     """
-    b2 = b3 = b4 = np.int64(0)
-    for i in range(count - 1):
-        often = min(counts[word_of[i]], counts[word_of[i + 1]])
-        size = np.int64(sizes[i]) + sizes[i + 1] + 1
-        b2 = max(b2, often * size)
-        if i + 2 < count:
-            often = min(often, counts[word_of[i + 2]])
-            size += sizes[i + 2] + 1
-            b3 = max(b3, often * size)
-            if i + 3 < count:
-                often = min(often, counts[word_of[i + 3]])
-                size += sizes[i + 3] + 1
-                b4 = max(b4, often * size)
     for k in range(6):
         out[k] = 0
     limit = least * total
+    longest = np.int64(0)  # of four words in a row
+    for i in range(count):
+        size = np.int64(sizes[i]) + (sizes[i - 1] if i > 0 else 0) + (sizes[i - 2] if i > 1 else 0)
+        longest = max(longest, size + (sizes[i - 3] if i > 2 else 0))
+    enough = limit / (longest + 3)  # what occurs less often is in no n-gram that matters
+    b2 = b3 = b4 = np.int64(0)
+    run = 0
+    for i in range(count):
+        if counts[word_of[i]] <= enough:
+            run = 0
+            continue
+        run += 1
+        if run < 2:
+            continue
+        often = min(counts[word_of[i - 1]], counts[word_of[i]])
+        size = np.int64(sizes[i - 1]) + sizes[i] + 1
+        b2 = max(b2, often * size)
+        if run > 2:
+            often = min(often, counts[word_of[i - 2]])
+            size += sizes[i - 2] + 1
+            b3 = max(b3, often * size)
+            if run > 3:
+                often = min(often, counts[word_of[i - 3]])
+                b4 = max(b4, often * (size + sizes[i - 3] + 1))
     if b2 > limit:
         out[0], out[3] = _most_frequent(2, word_of, counts, sizes, keys, count, slots, values, sums)
     if b3 > limit:
@@ -111,7 +122,11 @@ def top_ngrams(word_of, counts, sizes, keys, count, total, least, slots, values,
 @leaf
 def _most_frequent(n, word_of, counts, sizes, keys, count, slots, values, sums):
     """(characters in the most frequent n-gram, how often it occurs)."""
-    size = room_for(count)
+    run = candidates = 0
+    for i in range(count):
+        run = run + 1 if counts[word_of[i]] > 1 else 0
+        candidates += run >= n
+    size = room_for(candidates)
     mask = _U(size - 1)
     for i in range(size):
         slots[i] = 0
@@ -151,16 +166,17 @@ def duplicate_ngrams(word_of, counts, sizes, keys, count, total, least, slots, v
     for i in range(count - 1, -1, -1):  # runs[i]: how many words from i on occur more than once
         run = run + 1 if counts[word_of[i]] > 1 else 0
         runs[i] = run
-    covered = 0
+    covered = candidates = 0
     for i in range(count):
         if runs[i] >= 5:
             covered = i + 5
+            candidates += 1
         if i < covered:
             chars += sizes[i]
     limit = least * total
     if chars <= limit:
         return
-    size = room_for(count)
+    size = room_for(candidates)
     mask = _U(size - 1)
     for i in range(size):
         slots[i] = 0
