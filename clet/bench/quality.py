@@ -303,7 +303,7 @@ def _peer(task: str, files: dict[str, bytes], peer_python: str) -> dict[str, Any
     with tempfile.TemporaryDirectory(prefix="clet-bench-") as folder:
         for name, body in files.items():
             Path(folder, name).write_bytes(body)
-        command = [peer_python, quality_peers.__file__, task, folder]
+        command = [peer_python, "-I", quality_peers.__file__, task, folder]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode:
         raise InputError(f"{task} by {peer_python} ended with {done.returncode}: {done.stderr.decode()[-500:]}")
