@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import zstandard
 
@@ -70,6 +70,17 @@ class Peekable(io.RawIOBase):
         while part := self.read1(CHUNK):
             parts.append(part)
         return b"".join(parts)
+
+    def readinto(self, buffer: Any) -> int:
+        """What one system call gives, into `buffer`; 0 at the end only."""
+        if self._head:
+            view = memoryview(buffer)
+            size = min(len(self._head), len(view))
+            view[:size], self._head = self._head[:size], self._head[size:]
+        else:
+            size = self._stream.readinto(buffer) or 0
+        self.position += size
+        return size
 
     def readable(self) -> bool:
         """True."""
@@ -140,6 +151,15 @@ class ChunkReader(io.RawIOBase):
         out = bytes(self._rest[:size] if size >= 0 else self._rest)
         self._rest = self._rest[len(out) :]
         return out
+
+    def readinto(self, buffer: Any) -> int:
+        """What is there, into `buffer`; 0 at the end only."""
+        view = memoryview(buffer)
+        if not self._rest:
+            self._rest = memoryview(next(self._chunks, b""))
+        size = min(len(self._rest), len(view))
+        view[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
 
     def readable(self) -> bool:
         """True."""

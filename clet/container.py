@@ -117,21 +117,20 @@ def _checksum(header: bytes, *parts: bytes | memoryview) -> int:
     return digest.intdigest()
 
 
-def read_exactly(stream: BinaryIO, size: int) -> bytes:
-    """`size` bytes, or fewer only at the end of the stream (pipes return short reads)."""
-    first = stream.read(size)
-    if len(first) == size or not first:
-        return first
-    parts, got = [first], len(first)
-    while got < size and (part := stream.read(size - got)):
-        parts.append(part)
-        got += len(part)
-    return b"".join(parts)
+def read_exactly(stream: BinaryIO, size: int) -> memoryview:
+    """`size` bytes, or fewer only at the end of the stream (pipes return short reads), read-only.
+
+    They are read to where they stay: memory that is not filled is not taken, whatever a forged header promises.
+    """
+    buffer, got = np.empty(size, np.uint8).data, 0
+    while got < size and (more := stream.readinto(buffer[got:])):
+        got += more
+    return buffer[:got].toreadonly()
 
 
 def read_frame(stream: BinaryIO, name: str, offset: int = 0) -> tuple[Frame, int] | None:
     """The next frame and its size in bytes, or None at a clean end of the stream. Raises InputError."""
-    head = read_exactly(stream, HEADER_BYTES)
+    head = bytes(read_exactly(stream, HEADER_BYTES))
     if not head:
         return None
     stored = _stored_bytes(head, name, offset)

@@ -18,6 +18,7 @@ from clet import codecs
 from clet.batch import Batch
 from clet.container import Frame, Kind, read_frame
 from clet.exits import InputError, UsageError
+from clet.pages import PAGE_BYTES
 from clet.record import RecordError, decode_tok, parse_line, parse_object
 from clet.state import HEAD_NAME, MAX_HEAD_BYTES, parse_head
 from clet.streams import OnBad, open_input, refuse_bad, split_lines
@@ -172,9 +173,15 @@ def _directory(path: Path, headers: bool) -> Iterator[bytes]:
 
 
 def _state(path: Path, headers: bool) -> Iterator[bytes]:
-    """HEAD, then what each journal has committed; a crash's leftovers behind that are no part of the state."""
+    """HEAD, then what each journal has committed; a crash's leftovers behind that are no part of the state.
+
+    Of the files of a dedup index only what they say of themselves: their pages are hash tables.
+    """
     yield _head(path / HEAD_NAME)
-    for journal, length in sorted(orjson.loads(_head(path / HEAD_NAME))["journals"].items()):
+    head = orjson.loads(_head(path / HEAD_NAME))
+    for entry in head["values"].get("segments", []) + head["values"].get("generations", []):
+        yield _page_headers(path, entry["file"], entry["pages"])
+    for journal, length in sorted(head["journals"].items()):
         file_name = path / f"{journal}.journal"
         with open_input(str(file_name)) as stream:
             read = 0
@@ -186,6 +193,17 @@ def _state(path: Path, headers: bool) -> Iterator[bytes]:
                     yield _dumps({"journal": journal, "arrays": _values(frame)})
         if read != length:
             raise InputError(f"{file_name}: {read} bytes where {length} were committed; the state is damaged")
+
+
+def _page_headers(path: Path, name: str, num_pages: int) -> bytes:
+    """What a file of the dedup index says of itself, which stands behind its pages."""
+    offset = num_pages * PAGE_BYTES
+    with open_input(str(path / name)) as stream:
+        stream.seek(offset)
+        got = read_frame(stream, str(path / name), offset)
+    if got is None:
+        raise InputError(f"{path / name}: truncated: the state is damaged")
+    return _dumps({"file": str(path / name), "kind": "pages", "info": got[0].info})
 
 
 def _head(path: Path) -> bytes:

@@ -7,10 +7,18 @@ compile again in every process.
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from clet import __version__
+
+KERNEL_ROOMS = ("bench", "dedup", "priority", "shards")
+KEEP_S = 30 * 86_400
 
 
 def cache_directory() -> Path:
@@ -30,16 +38,73 @@ def cache_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="clet-"))
 
 
-# numba notices a change of the file that a kernel is in, but not of a kernel it calls in another file: the version of
-# clet is part of the place, so that an update compiles anew.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_directory() / f"numba-{__version__}"))
+def _edition() -> str:
+    """What the kernels are compiled from, in 16 hex digits: name, size and time of each file that may hold one."""
+    home = Path(__file__).parent
+    found = []
+    for folder in (home, *(home / room for room in KERNEL_ROOMS)):
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".py"):
+                    status = entry.stat()
+                    found.append((folder.name, entry.name, status.st_size, status.st_mtime_ns))
+    return hashlib.blake2b(repr(sorted(found)).encode(), digest_size=8).hexdigest()
+
+
+def _place() -> Path:
+    """This edition's folder in the cache; those of others that were not used for a month are removed."""
+    place = cache_directory() / f"numba-{__version__}-{_edition()}"
+    try:
+        if not place.exists():
+            place.mkdir(mode=0o700)
+            for old in place.parent.glob("numba-*"):
+                if time.time() - old.stat().st_mtime > KEEP_S:
+                    shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.utime(place)
+    except OSError:
+        pass  # another process was faster, or the disk is full: numba compiles without a cache then
+    return place
+
+
+# numba notices a change of the file that a kernel is in, but not of a kernel it calls in another file, nor that one
+# moved: kernels are kept by all that they may be compiled from, so that an update compiles anew.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_place()))
 
 import numba  # noqa: E402 - the cache's place is read at import
+from numba.core import entrypoints  # noqa: E402
+from numba.core.caching import FunctionCache  # noqa: E402
+from numba.core.runtime import rtsys  # noqa: E402
 
-njit = functools.partial(numba.njit, cache=True, nogil=True, error_model="numpy")
+# Before its first compilation numba imports the packages that have types to register; ours needs none of them, and
+# awkward, which comes with gigatoken, takes half as long to import as all else that a stage imports.
+entrypoints._already_initialized = True
+
+prange = numba.prange
+
+
+class _Cache(FunctionCache):
+    """numba's cache, which gives a kernel that it has without preparing the compiler (0.15 s) first."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The kernel for these types, or None; then the compiler prepares itself."""
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """`numba.njit` with what all kernels share: cached, without the interpreter's lock, division as numpy has it."""
+    if function is None:
+        return functools.partial(njit, **options)
+    kernel = numba.njit(nogil=True, error_model="numpy", **options)(function)
+    if options.get("inline") != "always":  # such a one is part of those that call it
+        kernel._cache = _Cache(function)
+    return kernel
+
+
 # For kernels that allocate nothing and are called often: arrays passed to them are not reference-counted. Each count is
 # a locked instruction, and a call with six arrays would cost 100 ns.
 leaf = functools.partial(njit, _nrt=False)
-prange = numba.prange
 
 __all__ = ["cache_directory", "leaf", "njit", "prange"]

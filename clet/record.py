@@ -44,6 +44,7 @@ _SURROGATES = re.compile(
 )
 _AS_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
 _RISKY_ZEROS = b"0" * 19
+_NESTED_OR_FLOAT = frozenset([dict, list, float])  # an object without these is flat and has lost no digits
 
 
 class RecordError(ValueError):
@@ -55,11 +56,17 @@ def canonical_text(text: str) -> str:
 
     Lone surrogates, which JSON escapes can smuggle in, become U+FFFD.
     """
+    return _canonical(text)[0]
+
+
+def _canonical(text: str) -> tuple[str, bytes]:
+    """The canonical form of a text, and its UTF-8, which is at hand where nothing had to be changed."""
     try:
         body = text.encode()
     except UnicodeEncodeError:
         text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
         body = text.encode()
+    before = text
     if rest := body.translate(None, _PLAIN):
         if len(body) != len(text):
             text = unicodedata.normalize("NFC", text)
@@ -68,7 +75,8 @@ def canonical_text(text: str) -> str:
             rest = rest.replace(b"\r", b"")
         if _has_control(rest):
             text = _CONTROL.sub("", text)
-    return text.strip()
+    text = text.strip()
+    return text, body if text == before else text.encode()
 
 
 def _has_control(rest: bytes) -> bool:
@@ -83,7 +91,11 @@ def record_id(text: str) -> str:
 
     Writers of documents may be hostile, so the id has to resist collisions: Merkle leaves are made of it.
     """
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _id(text.encode())
+
+
+def _id(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()[:32]
 
 
 def raw_hash(body: bytes) -> str:
@@ -127,9 +139,9 @@ def make_record(
 
     `source` is the adapter's name, `origin` the feed, repository, filer or host, `raw` the hash of the bytes fetched.
     """
-    text = canonical_text(text)
+    text, body = _canonical(text)
     return {
-        "id": record_id(text),
+        "id": _id(body),
         "source": source,
         "origin": origin,
         "url": url,
@@ -166,10 +178,11 @@ def parse_object(line: bytes, *, mend: bool = False) -> dict[str, Any]:
         value = _with_lone_surrogates(line)
     if not isinstance(value, dict):
         raise RecordError("not an object")
-    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
-        raise RecordError("nested too deeply")
-    if _RISKY_ZEROS in line.translate(_AS_ZERO) and _RISKY_NUMBER.search(line):
-        _refuse_wide_numbers(line)
+    if not _NESTED_OR_FLOAT.isdisjoint(map(type, value.values())):
+        if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _deeper(value, MAX_DEPTH):
+            raise RecordError("nested too deeply")
+        if _RISKY_ZEROS in line.translate(_AS_ZERO) and _RISKY_NUMBER.search(line):
+            _refuse_wide_numbers(line)
     return value
 
 

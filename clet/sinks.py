@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
 import os
+import select
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +18,9 @@ import zstandard
 from clet import codecs
 from clet.exits import WriteError
 from clet.state import fsync_directory
+
+MAX_PARTS = 1024  # buffers that one system call takes (IOV_MAX)
+PIPE_BYTES = 1 << 18  # 64 KB unasked, and a switch of processes for each; a user's pipes share a limit of 64 MB
 
 # What fsync says of pipes, terminals and devices, which have nothing to sync.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
@@ -28,7 +35,8 @@ class Sink:
     def __init__(self, target: str):
         self._name = "stdout" if target == "-" else target
         self._path = Path(os.path.realpath(target))
-        self.is_file = target != "-" and (os.path.isfile(self._path) or not os.path.exists(self._path))
+        # Asked of the target, not of the path: a shell's >(command) is /dev/fd/63, which leads to no name at all.
+        self.is_file = target != "-" and (os.path.isfile(target) or not os.path.exists(target))
         self._closed = False
         try:
             if self.is_file:
@@ -40,13 +48,19 @@ class Sink:
                 self._file = io.FileIO(target, "wb")
         except OSError as error:
             raise WriteError(f"{self._name}: {error.strerror}") from None
+        self.is_pipe = widen_pipe(self._file.fileno())
 
     def write(self, data: bytes) -> None:
         """Write all of `data`. Raises WriteError; BrokenPipeError passes, it has a status of its own."""
-        view = memoryview(data)
+        self.write_parts([data])
+
+    def write_parts(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Write buffers one behind the other. Raises as `write`."""
         try:
-            while view:
-                view = view[self._file.write(view) :]
+            if self.is_file:
+                self._file.writelines(parts)
+            else:
+                write_all(self._file.fileno(), parts)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -90,6 +104,33 @@ class Sink:
         if self.is_file:
             with contextlib.suppress(OSError):
                 self._tmp.unlink()
+
+
+def write_all(fd: int, parts: Sequence[bytes | memoryview]) -> None:
+    """Write buffers one behind the other, however little a call takes. Raises OSError."""
+    views = [memoryview(part) for part in parts if len(part)]
+    while views:
+        try:
+            done = os.writev(fd, views[:MAX_PARTS])
+        except BlockingIOError:  # another process that has the pipe made it non-blocking
+            select.select([], [fd], [])
+            continue
+        while views and done >= len(views[0]):
+            done -= len(views.pop(0))
+        if done:
+            views[0] = views[0][done:]
+
+
+def widen_pipe(fd: int) -> bool:
+    """Whether a descriptor is a pipe, which is then made to hold more, so that its ends wait for each other less."""
+    try:
+        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+            return False
+        if hasattr(fcntl, "F_SETPIPE_SZ") and fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < PIPE_BYTES:
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError:
+        pass  # a lower limit for this user, or many pipes: it works as it is
+    return True
 
 
 class AppendSink:

@@ -103,6 +103,9 @@ class State:
         except BlockingIOError:
             os.close(state._lock_fd)
             raise TryLater(f"{directory}: in use by another process; run again when it has finished") from None
+        except OSError as error:
+            os.close(state._lock_fd)
+            raise WriteError(f"{directory}: cannot be locked: {error.strerror}") from None
         try:
             state._load()
         except BaseException:
@@ -152,7 +155,12 @@ class State:
                 yield frame.arrays
 
     def append(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Add one frame to a journal; it counts from the next `commit`. The arrays are copied."""
+        """Add one frame to a journal; it counts from the next `commit`. The arrays are copied.
+
+        A journal that is dropped by the same commit is begun anew under another name: the old one counts until then.
+        """
+        if name in self._dropped:
+            raise ValueError(f"journal {name} is dropped by this commit")
         self._pending.setdefault(name, []).append(pack_frame(Kind.JOURNAL, {}, arrays))
 
     def drop(self, name: str) -> None:

@@ -18,16 +18,16 @@ import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import zstandard
 
 from clet import codecs
 from clet.batch import Batch, Row, pack_row
-from clet.container import Kind, end_frame, read_frames
+from clet.container import DEFAULT_LEVEL, Kind, end_frame, read_frames
 from clet.exits import InputError, UsageError
 from clet.record import MAX_LINE_BYTES, Record, RecordError, parse_line
-from clet.sinks import Sink
+from clet.sinks import Sink, widen_pipe
 
 BATCH_RECORDS = 1024
 BATCH_BYTES = 4 << 20
@@ -79,17 +79,25 @@ class InputFile(io.FileIO):
             super().__init__(0 if name == "-" else name, closefd=name != "-")
         except OSError as error:
             raise UsageError(f"{self._shown}: {error.strerror}") from None
+        widen_pipe(self.fileno())
 
     def read(self, size: int = -1) -> bytes:
         """What one system call gives; a file that was made non-blocking by another process is waited for."""
+        return self._wait_for(super().read, size)
+
+    def readinto(self, buffer: Any) -> int:
+        """The same, into `buffer`."""
+        return self._wait_for(super().readinto, buffer)
+
+    def _wait_for(self, call: Callable[[Any], Any], argument: Any) -> Any:
         while self._idle and not select.select([self], [], [], IDLE_S)[0]:
             self._idle()
         try:
-            while (body := super().read(size)) is None:
+            while (got := call(argument)) is None:
                 select.select([self], [], [])
         except OSError as error:
             raise InputError(f"{self._shown}: cannot be read: {error.strerror}") from None
-        return body
+        return got
 
 
 @contextlib.contextmanager
@@ -186,8 +194,8 @@ class _Pending:
 class RecordWriter:
     """Writes batches to a file or stdout in the encoding that fits (see the module's head).
 
-    Into a named file frames are cut at fixed sizes, so that bytes depend on the records alone and not on how they
-    arrived; into a pipe each batch goes out at once.
+    Into a named file frames are cut at fixed sizes and compressed, so that bytes depend on the records alone and not
+    on how they arrived; into a pipe each batch goes out at once, and as it is: zstd would cost ten times the pipe.
     """
 
     def __init__(self, target: str = "-", *, plain: bool = False):
@@ -244,7 +252,7 @@ class RecordWriter:
             self._waiting, self._waiting_bytes = [], 0
 
     def _write_frame(self, batch: Batch) -> None:
-        self._sink.write(batch.to_frame())
+        self._sink.write_parts(batch.frame_parts(None if self._sink.is_pipe else DEFAULT_LEVEL))
         self._frames += 1
 
     def sync(self) -> None:

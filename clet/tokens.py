@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -37,6 +37,30 @@ FAST_FROM = 1 << 20
 # Names under which published tokenizers keep their end-of-document token, most specific first.
 _EOS_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 _jobs = 1
+
+
+class Identity(NamedTuple):
+    """What tells a tokenizer's ids from others', known without loading an engine (0.2 s instead of 0.7)."""
+
+    fingerprint: str
+    vocab_size: int  # one more than the largest id
+    eos_id: int | None
+
+    @staticmethod
+    def load(path: str | Path) -> Identity:
+        """Of a `tokenizer.json` or a model directory, as `Tokenizer` has it. Raises UsageError or InputError."""
+        file, body, eos_name = _read(path)
+        try:
+            spec = orjson.loads(body)
+            ids = _ids_of(spec)
+            if ids is not None:
+                found = map(ids.get, [eos_name] if eos_name else _EOS_NAMES)
+                eos_id = next((index for index in found if index is not None), None)
+                return Identity(fingerprint(spec), max(ids.values(), default=-1) + 1, eos_id)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{file}: not a tokenizer.json: {error}") from None
+        loaded = Tokenizer(file, body, eos_name)
+        return Identity(loaded.fingerprint, loaded.vocab_size, loaded.eos_id)
 
 
 class Tokenizer:
@@ -67,17 +91,8 @@ class Tokenizer:
     @staticmethod
     def load(path: str | Path, *, fast: bool = True) -> Tokenizer:
         """The tokenizer in a `tokenizer.json` or in a model directory. Raises UsageError or InputError."""
-        path = Path(path)
-        is_directory = os.path.isdir(path)  # Path.is_dir raises where the folder above may not be searched
-        directory = path if is_directory else path.parent
-        file = path / "tokenizer.json" if is_directory else path
-        try:
-            if file.stat().st_size > MAX_TOKENIZER_BYTES:
-                raise InputError(f"{file}: over {MAX_TOKENIZER_BYTES >> 20} MB, not a tokenizer")
-            body = file.read_bytes()
-        except OSError as error:
-            raise UsageError(f"{file}: {error.strerror}; name a tokenizer.json or a model directory") from None
-        return Tokenizer(file, body, _eos_name(directory / "tokenizer_config.json"), fast=fast)
+        file, body, eos_name = _read(path)
+        return Tokenizer(file, body, eos_name, fast=fast)
 
     @property
     def engine(self) -> str:
@@ -168,6 +183,36 @@ class Tokenizer:
             self._fast = None
             log.warn(f"{fast.name} failed and is no longer used, {self._reference.name} goes on: {error}")
             return None
+
+
+def _read(path: str | Path) -> tuple[Path, bytes, str | None]:
+    """(file, its content, the name of its end-of-document token if that is said) of a tokenizer."""
+    path = Path(path)
+    is_directory = os.path.isdir(path)  # Path.is_dir raises where the folder above may not be searched
+    directory = path if is_directory else path.parent
+    file = path / "tokenizer.json" if is_directory else path
+    try:
+        if file.stat().st_size > MAX_TOKENIZER_BYTES:
+            raise InputError(f"{file}: over {MAX_TOKENIZER_BYTES >> 20} MB, not a tokenizer")
+        body = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}; name a tokenizer.json or a model directory") from None
+    return file, body, _eos_name(directory / "tokenizer_config.json")
+
+
+def _ids_of(spec: dict[str, Any]) -> dict[str, int] | None:
+    """Ids by token as the reference has them; None where only it can say."""
+    vocab = spec["model"]["vocab"]
+    ids = dict(vocab) if isinstance(vocab, dict) else {token: index for index, (token, _) in enumerate(vocab)}
+    size, last = len(ids), -1
+    for token in spec.get("added_tokens") or []:
+        content = token["content"]
+        if content not in ids:  # the next free one, whatever the file says
+            ids[content] = max(size, last + 1)
+        last = max(last, ids[content])
+        if ids[content] != token["id"]:
+            return None
+    return ids
 
 
 def _vocab_size(spec: dict[str, Any], reference: Reference) -> int:

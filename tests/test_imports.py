@@ -12,7 +12,7 @@ ALLOWED = {  # stage: other stages it may use
     "serve": {"model"},
     "evaluate": {"model", "shards"},
     "sync": {"model"},
-    "bench": {"sources", "shards"},  # what is measured from inside: texts found, windows written and read
+    "bench": {"sources", "shards", "priority"},  # measured from inside: texts found, windows, verdicts
 }
 FACE = {"cli", "commands", "__main__"}
 
@@ -76,3 +76,11 @@ def test_files_stay_small_and_say_what_they_are():
         text = path.read_text()
         assert text.count("\n") <= 500, f"{path}: over 500 lines"
         assert not text.strip() or ast.get_docstring(ast.parse(text)), f"{path}: no module docstring"
+
+
+def test_kernels_are_where_a_change_of_them_is_noticed():
+    from clet.kernels import KERNEL_ROOMS
+
+    home = ROOT
+    rooms = {path.parent for path in home.rglob("*.py") if "from clet.kernels import" in path.read_text()}
+    assert rooms and rooms <= {home, *(home / room for room in KERNEL_ROOMS)}

@@ -132,3 +132,15 @@ def test_a_commit_that_fails_gives_back_its_room(tmp_path, monkeypatch):
             state.commit()
     assert (tmp_path / "j.journal").read_bytes() == before
     assert contents(tmp_path)[0]
+
+
+def test_a_journal_that_is_dropped_is_not_begun_anew_by_the_same_commit(tmp_path):
+    """A crash between the two would have lost the old one."""
+    commit(tmp_path, 1)
+    with State.open(tmp_path, "dedup", {"k": 1}) as state:
+        state.drop("j")
+        with pytest.raises(ValueError, match="j is dropped by this commit"):
+            state.append("j", {"x": np.arange(9)})
+        state.append("k", {"x": np.arange(9)})
+        state.commit()
+    assert contents(tmp_path) == ({"n": 1}, [])

@@ -14,7 +14,7 @@ from clet.exits import InputError, UsageError
 from clet.log import log
 from clet.tokenizing.fast import EngineFailed, FastEngine
 from clet.tokenizing.reference import Reference
-from clet.tokens import Tokenizer
+from clet.tokens import Identity, Tokenizer
 
 pytest.importorskip("gigatoken")
 
@@ -213,3 +213,30 @@ def test_the_fingerprint_is_of_what_decides_ids(loaded):
     assert loaded(spec | {"truncation": {"max_length": 3, "strategy": "LongestFirst", "stride": 0}}).fingerprint != ""
     assert tokens.fingerprint(spec | {"padding": {}}) == one
     assert tokens.fingerprint(spec | {"normalizer": {"type": "NFC"}}) != one
+
+
+SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+
+
+@pytest.mark.parametrize("make", [byte_level, like_qwen, like_llama])
+@pytest.mark.parametrize("named", [None, "<eos>", "<|none|>", "the"])
+def test_an_identity_is_that_of_the_loaded_tokenizer(tmp_path, make, named):
+    spec, vocab = make(), make()["model"]["vocab"]
+    first = 1 + max([len(vocab) - 1, *(token["id"] for token in spec["added_tokens"])])
+    for gap in (0, 7):  # with a gap the file says what the reference does not do
+        spec["added_tokens"] = make()["added_tokens"] + [
+            {"content": content, "id": first + gap + i} | SPECIAL for i, content in enumerate(["<eos>", "<more>"])
+        ]
+        file = saved(spec, tmp_path)
+        config = file.with_name("tokenizer_config.json")
+        config.write_bytes(orjson.dumps({"eos_token": named}))
+        loaded = Tokenizer.load(file)
+        assert Identity.load(file) == (loaded.fingerprint, loaded.vocab_size, loaded.eos_id)
+    config.unlink()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"model":{"vocab":[1]}}', b"\xff"])
+def test_the_identity_of_what_is_no_tokenizer_is_refused(tmp_path, body):
+    (tmp_path / "tokenizer.json").write_bytes(body)
+    with pytest.raises(InputError, match=r"not a tokenizer\.json"):
+        Identity.load(tmp_path)

@@ -67,9 +67,16 @@ class _Watch(threading.Thread):
     def __init__(self, process: subprocess.Popen[bytes]):
         super().__init__(daemon=True)
         self.ready: dict[int, float] = {}
+        self.failure: Exception | None = None
         self._stream = Peekable(process.stdout.raw)
 
     def run(self) -> None:
+        try:
+            self._read()
+        except Exception as error:
+            self.failure = error
+
+    def _read(self) -> None:
         for batch in read_stream(self._stream, "ingest", refuse_bad):
             now = time.monotonic()
             for row in range(len(batch)):
@@ -80,8 +87,8 @@ class _Watch(threading.Thread):
         """Until so many documents have come. Raises InputError where they do not."""
         deadline = time.monotonic() + patience_s
         while len(self.ready) < number:
-            if time.monotonic() > deadline:
-                raise InputError(f"only {len(self.ready)} of {number} documents came out")
+            if self.failure or time.monotonic() > deadline:
+                raise InputError(f"only {len(self.ready)} of {number} documents came out") from self.failure
             time.sleep(0.01)
 
 
@@ -139,10 +146,15 @@ class _Newsroom:
 
 def _rss(texts: Sequence[str], numbers: Sequence[int]) -> bytes:
     items = "".join(
-        f"<item><guid>{number}</guid><title>{number}</title><description>{escape(texts[number])}</description></item>"
+        f"<item><guid>{number}</guid><title>{number}</title><description>{_markup(texts[number])}</description></item>"
         for number in numbers
     )
     return f'<rss version="2.0"><channel><title>bench</title>{items}</channel></rss>'.encode()
+
+
+def _markup(text: str) -> str:
+    """The text as a description has it: HTML, escaped, its lines kept."""
+    return escape(f"<pre>{escape(text)}</pre>")
 
 
 def _through_feed(texts: Sequence[str], times: Sequence[float], tokenizer: str) -> list[float]:
@@ -155,7 +167,7 @@ def _through_feed(texts: Sequence[str], times: Sequence[float], tokenizer: str) 
     try:
         watch.wait_for(len(texts), patience_s=times[-1] + 60.0)
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
         room.server.shutdown()
         room.server.server_close()

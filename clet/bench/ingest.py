@@ -9,8 +9,9 @@ Each part is measured where its input is given, all in one run, so that ratios h
     speed     from local JSON lines, against the tokenizer alone (`intake.py`)
     arrival   from arrival to tokens, at a rate of documents (`arrival.py`)
     memory    while a number of records passes (`intake.py`)
+    many      so many feeds followed by one process (`many.py`)
 
-The texts of the last three are those that the sources gave. Data sets may be folders or `.tar.zst` archives.
+The texts of speed, arrival and memory are those that the sources gave. Data sets may be folders or `.tar.zst` archives.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Plan:
     seconds: float = 30.0
     records: int = 1_000_000
     runs: int = 3
+    many: int = 0
     jobs: int = 1
 
 
@@ -73,8 +75,12 @@ def measure(sources: Sequence[str], tokenizer: str | None, plan: Plan) -> dict[s
                 parts.setdefault("pages", {})[Path(place).name.split(".")[0]] = extraction.measure(folder)
         if tokenizer and texts:
             parts |= _timed(texts, tokenizer, plan)
+        if plan.many:
+            from clet.bench import many
+
+            parts["many"] = many.measure(plan.many)
     if not parts:
-        raise UsageError("nothing to measure: name sources, --feeds, --captures or --pages")
+        raise UsageError("nothing to measure: name sources, --feeds, --captures, --pages or --many")
     return parts
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
-from clet.bench import report
+from clet.bench import extraction, report
 
 
 def show(result: dict[str, Any]) -> None:
@@ -53,25 +54,36 @@ def _replay(replay: dict[str, Any], machine: str) -> None:
     report.show(f"captures replayed in the order of their dates, {machine}", ["what", "number"], rows)
 
 
+def _pages(sets: dict[str, Any], machine: str) -> None:
+    for name, found in sets.items():
+        columns, rows, notes = extraction.table(found)
+        versions = [f"{peer} {version}" for peer, version in found["versions"].items() if version]
+        report.show(f"main text of {name}, {machine}", columns, rows, [*notes, ", ".join(versions)])
+
+
 def _speed(speed: dict[str, Any], machine: str) -> None:
-    command_s, alone_s = sorted(speed["command_s"]), sorted(speed["tokenizer_s"])
-    middle = len(command_s) // 2
-    rows = [
-        ["clet ingest jsonl:", command_s[middle], speed["tokens"] / command_s[middle]],
-        ["tokenizer alone", alone_s[middle], speed["tokens"] / alone_s[middle]],
-    ]
-    notes = [f"ratio {speed['ratio']:.2f} (start-up left out: {sorted(speed['start_s'])[middle]:.2f} s)"]
-    report.show(f"{speed['tokens']:,} tokens, {machine}", ["what", "wall s", "tokens/s"], rows, notes)
+    command_s, once_s, alone_s = (statistics.median(speed[name]) for name in ("command_s", "once_s", "tokenizer_s"))
+    seconds = {
+        "clet ingest jsonl:, the whole process": command_s,
+        "the same without what is paid once": command_s - once_s,
+        f"{speed['engine']} alone": alone_s,
+        f"{speed['reference']} alone": speed["reference_s"],
+    }
+    rows = [[name, each, speed["tokens"] / each, speed["text_bytes"] / each / 1e6] for name, each in seconds.items()]
+    notes = [f"{speed['ratio']:.2f} times as long as {speed['engine']} alone"]
+    notes += [f"{speed['reference_ratio']:.2f} times as long as {speed['reference']} alone"]
+    notes += [f"paid once, to start and to load the tokenizer: {once_s:.2f} s"]
+    report.show(f"{speed['tokens']:,} tokens, {machine}", ["what", "wall s", "tokens/s", "MB/s"], rows, notes)
 
 
 def _arrival(arrival: dict[str, Any], machine: str) -> None:
     names = {"stdin": "lines of standard input", "feed": "entries of a polled feed", "batch": "collected, then run"}
     rows = [
-        [names[name], each["documents"], each["median_s"], each["p99_s"], each["max_s"]]
+        [names[name], each["documents"], *(1000 * each[key] for key in ("median_s", "p99_s", "max_s"))]
         for name, each in arrival.items()
     ]
     sooner = arrival["batch"]["median_s"] / arrival["stdin"]["median_s"]
-    columns = ["way in", "documents", "median s", "p99 s", "max s"]
+    columns = ["way in", "documents", "median ms", "p99 ms", "max ms"]
     report.show(
         f"from arrival to tokens, {machine}", columns, rows, [f"median {sooner:,.0f} times sooner than collected"]
     )
@@ -83,11 +95,18 @@ def _memory(memory: dict[str, Any], machine: str) -> None:
     report.show(f"memory of clet ingest, {machine}", columns, rows)
 
 
+def _many(many: dict[str, Any], machine: str) -> None:
+    rows = [[name.replace("_", " "), each] for name, each in many.items()]
+    report.show(f"{many['feeds']:,} feeds followed by one process, {machine}", ["what", "number"], rows)
+
+
 _PARTS = {
     "read": _read,
     "feeds": _feeds,
     "replay": _replay,
+    "pages": _pages,
     "speed": _speed,
     "arrival": _arrival,
     "memory": _memory,
+    "many": _many,
 }

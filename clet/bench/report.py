@@ -39,6 +39,11 @@ def _cpu_name() -> str:
     return platform.processor() or "unknown"
 
 
+def median(samples: Sequence[float]) -> float:
+    """The middle one of the samples, the upper of two."""
+    return sorted(samples)[len(samples) // 2]
+
+
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()) -> None:
     """Print a table to stdout; numbers are right-aligned."""
     cells = [[_cell(value) for value in row] for row in rows]

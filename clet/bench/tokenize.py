@@ -26,6 +26,7 @@ import orjson
 import xxhash
 
 from clet.batch import Ragged
+from clet.bench import report
 from clet.exits import InputError
 from clet.streams import BATCH_BYTES, BATCH_RECORDS
 
@@ -62,6 +63,28 @@ def measure(texts: Sequence[str], tokenizer: str, *, runs: int, jobs: int) -> di
         "left_out": left_out,
         "sides": {side: _summary(rows, samples) for side, rows in counted.items()},
     }
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the figures of `measure` as a table."""
+    rows = []
+    for name, side in result["sides"].items():
+        ratio = side["cold_cpu_s_ratio"] if result["jobs"] == 1 else side["cold_s_ratio"]
+        same = "all" if side["same_ids"] else f"{side['same_texts']:,} of {result['documents']:,}"
+        rates = (side["cold_tokens_s"] / 1e6, side["warm_tokens_s"] / 1e6)
+        rows.append([name, side["load_s"], *rates, ratio if ratio is not None else "-", same])
+    clock = "CPU" if result["jobs"] == 1 else "wall"
+    report.show(
+        f"{result['documents']:,} texts, {result['text_bytes'] / 1e6:.1f} MB, {result['tokens']:,} tokens, "
+        f"-j {result['jobs']}, {result['cpu']}",
+        ["side", "load s", "cold M tokens/s", "warm M tokens/s", "cold, gigatoken = 1", "same ids"],
+        rows,
+        [
+            *(f"{name} left out: {reason}" for name, reason in result["left_out"].items()),
+            f"medians of {result['runs']} runs, a process a side; the ratio is of {clock} seconds within a run,",
+            "above 1 is faster than gigatoken by itself",
+        ],
+    )
 
 
 def _summary(rows: list[dict[str, Any]], samples: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

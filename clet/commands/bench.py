@@ -2,54 +2,127 @@
 
 from __future__ import annotations
 
+import errno
+import sys
 from typing import Annotated
 
 import typer
 
 from clet.commands.flags import Jobs
+from clet.exits import UsageError
 from clet.log import log
 
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="What to take in, as for clet ingest.")]
+BenchTokenizer = Annotated[str, typer.Option("--tokenizer", metavar="DIR|FILE", help="Tokenizer to use.")]
+SeqLen = Annotated[int, typer.Option("--seq-len", min=8, metavar="N", help="Window length of the shards.")]
 Runs = Annotated[int, typer.Option("--runs", min=1, max=100, metavar="N", help="Counted runs; the median is shown.")]
 
 
 def pipeline(
     sources: Sources,
     *,
-    tokenizer: Annotated[str, typer.Option("--tokenizer", metavar="DIR|FILE", help="Tokenizer to use.")],
+    tokenizer: BenchTokenizer,
     runs: Runs = 3,
     jobs: Jobs = 1,
-    seq_len: Annotated[int, typer.Option("--seq-len", min=2, metavar="N", help="Window length of the shards.")] = 512,
+    seq_len: SeqLen = 512,
+    pin: Annotated[
+        int | None, typer.Option("--pin", min=0, metavar="CORE", help="Run everything on this core alone.")
+    ] = None,
+    peer: Annotated[
+        str | None, typer.Option("--peer", metavar="NAME", help="Measure datatrove beside clet, in the same run.")
+    ] = None,
+    peer_python: Annotated[
+        str | None,
+        typer.Option("--peer-python", metavar="FILE", help="The interpreter that has the peer. [default: this one]"),
+    ] = None,
+    peer_mb: Annotated[
+        float, typer.Option("--peer-mb", min=0.01, metavar="MB", help="Text for both sides; the peer takes its time.")
+    ] = 6.0,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0.1, metavar="N", help="With --peer: documents a second that arrive.")
+    ] = 50.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.0, metavar="S", help="With --peer: for how long; 0 leaves it out.")
+    ] = 30.0,
 ) -> int:
     """Tokens/s and MB/s of ingest, dedup, prioritize and shard, each alone and all as one pipe.
 
+    With --peer datatrove also both sides over the same documents, and how soon a document that arrives is ready.
     With --json the result, raw samples included, is one JSON object on standard output.
     """
     from clet.bench import report
-    from clet.bench.pipeline import measure
+    from clet.bench.peer import PEERS, Peer
+    from clet.bench.pipeline import measure, show
+    from clet.bench.processes import pinned
 
-    result = {
-        "bench": "pipeline",
-        **report.conditions(),
-        **measure(sources, tokenizer, runs=runs, jobs=jobs, seq_len=seq_len),
-    }
+    if peer is not None and peer not in PEERS:
+        raise UsageError(f"--peer {peer}: no such peer; choose {' or '.join(PEERS)}")
+    against = None
+    if peer is not None:
+        against = Peer(peer, peer_python or sys.executable, peer_mb, rate, seconds)
+    try:
+        with pinned(pin):
+            figures = measure(sources, tokenizer, runs=runs, jobs=jobs, seq_len=seq_len, against=against)
+            result = {"bench": "pipeline", **report.conditions(), **figures}
+    except OSError as error:
+        if pin is None or error.errno != errno.EINVAL:
+            raise
+        raise UsageError(f"--pin {pin}: no core of this machine, or none that this process may use") from None
     if log.json:
         report.show_json(result)
-        return 0
-    rows = [
-        [s["stage"], s["in"], s["out"], sorted(s["wall_s"])[len(s["wall_s"]) // 2], s["tokens_per_s"], s["mb_per_s"]]
-        for s in result["stages"]
-    ]
-    volume = f"{result['tokens']:,} tokens, {result['text_bytes'] / 1e6:,.1f} MB of text"
-    report.show(
-        f"{volume}, {result['cores']} x {result['cpu']}",
-        ["stage", "in", "out", "wall s", "tokens/s", "MB/s"],
-        rows,
-        [
-            f"medians of {runs} runs after one warm-up; whole processes (start-up alone {result['start_s']:.2f} s);",
-            "tokens and MB are those that ingest emitted, in every row",
-        ],
-    )
+    else:
+        show(result)
+    return 0
+
+
+def tokenize(
+    sources: Sources,
+    *,
+    tokenizer: BenchTokenizer,
+    runs: Runs = 3,
+    jobs: Jobs = 1,
+    megabytes: Annotated[float, typer.Option("--mb", min=0.01, metavar="MB", help="Take so much text.")] = 64.0,
+) -> int:
+    """Tokens/s of the tokenizer that clet uses, beside tokenizers, tiktoken and gigatoken, cold and warm.
+
+    Each is a process of its own; ids are compared with those of tokenizers. With --json one JSON object.
+    """
+    from clet.bench import report
+    from clet.bench.texts import texts_of
+    from clet.bench.tokenize import measure, show
+
+    texts = texts_of(sources, int(megabytes * 1e6))
+    result = {"bench": "tokenize", **report.conditions(), **measure(texts, tokenizer, runs=runs, jobs=jobs)}
+    if log.json:
+        report.show_json(result)
+    else:
+        show(result)
+    return 0
+
+
+def shards(
+    *,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1000, metavar="N", help="Tokens to write and read.")
+    ] = 20_000_000,
+    runs: Runs = 3,
+    seq_len: SeqLen = 512,
+    folder: Annotated[
+        str | None, typer.Option("--dir", metavar="DIR", help="Where files go. [default: a temporary folder]")
+    ] = None,
+) -> int:
+    """Shards written, read in order and shuffled, beside a numpy memmap of the same ids.
+
+    Documents are synthetic. With --json one JSON object.
+    """
+    from clet.bench import report
+    from clet.bench.shards import measure, show
+
+    result = {**report.conditions(), **measure(tokens, seq_len, runs, folder=folder)}
+    if log.json:
+        report.show_json(result)
+    else:
+        show(result)
     return 0
 
 
@@ -86,6 +159,9 @@ def ingest(
     runs: Annotated[
         int, typer.Option("--runs", min=0, max=100, metavar="N", help="Runs for speed; 0 leaves it out.")
     ] = 3,
+    many: Annotated[
+        int, typer.Option("--many", min=0, max=50_000, metavar="N", help="Feeds that one process follows for a minute.")
+    ] = 0,
     jobs: Jobs = 1,
 ) -> int:
     """What clet ingest reads, finds and extracts, and how soon, how fast and in how much memory.
@@ -96,7 +172,7 @@ def ingest(
     from clet.bench.ingest import Plan, measure
     from clet.bench.ingest_report import show
 
-    plan = Plan(feeds, captures, tuple(pages or ()), rate, seconds, records, runs, jobs)
+    plan = Plan(feeds, captures, tuple(pages or ()), rate, seconds, records, runs, many, jobs)
     result = {"bench": "ingest", **report.conditions(), **measure(sources or [], tokenizer, plan)}
     if log.json:
         report.show_json(result)
@@ -105,4 +181,4 @@ def ingest(
     return 0
 
 
-SUBCOMMANDS = {"pipeline": pipeline, "ingest": ingest}
+SUBCOMMANDS = {"pipeline": pipeline, "ingest": ingest, "tokenize": tokenize, "shards": shards}

@@ -162,9 +162,9 @@ def _report(counts: Counts, builder: ShardBuilder, directory: ShardDirectory) ->
 def _with_tokenizer(plan: ShardPlan, path: str) -> ShardPlan:
     from dataclasses import replace
 
-    from clet.tokens import Tokenizer
+    from clet.tokens import Identity
 
-    loaded = Tokenizer.load(path)
+    loaded = Identity.load(path)
     if loaded.eos_id is None:
         log.warn(f"{path}: names no end-of-document token; documents will follow each other without one")
     return replace(plan, fingerprint=loaded.fingerprint, eos_id=loaded.eos_id, vocab_size=loaded.vocab_size)

@@ -1,251 +1,348 @@
-"""The persistent index of what was seen: in memory hash tables, on disk an append-only journal of a state directory.
+"""The persistent index of what was seen: tables in memory for what is new, immutable segments on disk for the rest.
 
-What is kept of a document: its id, the key of its tokens, the hashes of its bands and its bottom sketch; of a repeat
-only its id and which document it repeats, so that it is recognised when it arrives again or when a correction of it
-does. Nothing is kept of the text.
+What is kept of a document: its id, keys of its id and tokens, its origin, when it was fetched, the hashes of its bands
+and its sample of shingles; of a repeat only the key of its id, its origin and which document it repeats, so that it is
+recognised when it arrives again or when a correction of it does. Nothing is kept of the text.
+
+The index is a log-structured merge (O'Neil et al. 1996): when the tables hold SPILL_DOCS documents, and at each
+commit, they become a segment, and a segment is merged with its older neighbour while that one has less than RATIO
+times as many documents. A commit writes new files, makes them durable, and then replaces HEAD, which names those that
+count: kill -9 anywhere leaves the old state or the new one, and files of neither are removed at the next opening.
+Opening maps the segments and reads nothing else.
+
+`capacity` bounds how many documents are remembered: beyond it the oldest segments are forgotten, whole; none has more
+than an eighth of the capacity, so at least seven eighths of it stay. `window` bounds how long: a document counts for a
+record that was fetched at most that much later, exactly; segments that are wholly older are deleted at a commit.
 
 The secret. All hashes are keyed by 64 secret bits: somebody who knew them could write documents that evade the bands
 or pile up in one slot. A new state directory draws them from the system and keeps them; without `--state` they come
 from `--seed`. The directory is thereby part of the input: the same input, flags and state give the same bytes. Two
-fresh directories differ in their secrets, which shows only where a candidate is missed in one of them (3e-6 a pair at
-J = 0.8) or where J of documents above SKETCH shingles is estimated on either side of the threshold.
+fresh directories differ in their secrets, which shows only where a candidate is missed in one of them (6e-5 a pair at
+J = 0.8) or where J of documents above SAMPLE shingles is estimated on either side of the threshold.
 
-Memory: 24 bytes a record, and for each document kept about 0.75 KB of bands and 4 bytes a distinct shingle up to
-4 KB; twice that just after the tables grew. On disk 0.2 KB and the sketch. Opening reads the
-journal: about 15 microseconds a document.
+Memory: the tables, at most SPILL_DOCS documents of about 1 KB and 4 bytes a shingle, and what the kernel keeps of the
+segments in its page cache. On disk 0.4 KB a document and 4 bytes a shingle up to 8 KB.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections.abc import Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clet import seeds
-from clet.dedup import minhash, table
-from clet.exits import InputError, UsageError
-from clet.state import State
+from clet.dedup import minhash, segment, table
+from clet.dedup.segment import Segment
+from clet.dedup.spans import SpanSet
+from clet.dedup.table import KEPT, Decisions, Known, Rows
+from clet.exits import InputError
+from clet.state import State, fsync_directory
 
 PARAMS = {
-    "method": "one-permutation minhash of token ids",
-    "version": 1,
+    "method": "one-permutation minhash of words",
+    "version": 2,
     "shingle": minhash.SHINGLE,
     "k": minhash.K,
     "rows": minhash.ROWS,
     "bands": minhash.BANDS,
-    "sketch": minhash.SKETCH,
+    "sample": minhash.SAMPLE,
 }
-JOURNAL = "seen"
-FRAME_BYTES = 32 << 20  # of one frame of the journal, before compression
-MIN_SLOTS = 1 << 10
-
-
-class Decisions(NamedTuple):
-    """What became of each record of a batch."""
-
-    verdict: np.ndarray  # [n] int8: table.KEPT, EXACT or NEAR
-    of: np.ndarray  # [n] int32: the document repeated, or superseded by a kept one; -1
-    similarity: np.ndarray  # [n] float64: Jaccard with it; -1 where it was not measured
-    new: np.ndarray  # [n] int32: the document made of the record, or -1
+DEFAULT_CAPACITY = 10_000_000
+SPILL_DOCS = 1 << 16
+SPILL_KEYS = 1 << 19  # repeats have keys too
+SPILL_SPANS = 1 << 23
+RATIO = 4
+PARTS = 8  # of the capacity, or of the window, that one segment may take, and be forgotten with
+CHAIN = 64  # versions of one story that a new version is compared to as its own past
+DAY_S = 86_400
 
 
 class Index:
     """What was seen so far. `state` makes it persistent: `commit` then saves what is new, together with the state.
 
-    Raises InputError where the journal contradicts itself.
+    `capacity` is in documents, `window` in seconds (0: for ever). Raises InputError where the state is damaged.
     """
 
-    def __init__(self, seed: int = seeds.DEFAULT_SEED, state: State | None = None):
+    shape = minhash.EXACT
+
+    def __init__(
+        self,
+        seed: int = seeds.DEFAULT_SEED,
+        state: State | None = None,
+        *,
+        capacity: int = DEFAULT_CAPACITY,
+        window: int = 0,
+    ):
         self._state = state
-        self._turn = 0
-        self._tables = _new_tables()
-        self._saved = self._tables.sizes.copy()  # how much of the tables is in the journal
-        self._bands: list[np.ndarray] = []  # of documents that are not: the tables have them only scattered
-        self.fingerprint: str | None = None
+        self._window = window
+        self._most = max(1, capacity // PARTS)  # documents of one segment
+        self._capacity = capacity
+        self._spill_docs = min(SPILL_DOCS, self._most)
+        self._tables = table.new_tables()
+        self._spans = SpanSet()
+        self._segments: list[Segment] = []
+        self._folder: Path | None = state.directory if state else None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._hours: dict[int, int] = {}  # records by the hour in which they were fetched
+        self._jobs = 1
+        self.first = self._next_file = self._clock = 0
+        self.forgotten = 0
         if state is None:
             self.secret = seeds.integer(seed, "dedup/index")
             return
         self.secret = int(state.values.setdefault("secret", os.urandom(8).hex()), 16)
-        self.fingerprint = state.values.get("fingerprint")
-        for arrays in state.journal(JOURNAL):
-            self._restore(arrays, str(state.directory))
-        self._saved = self._tables.sizes.copy()
+        self._load(state)
+
+    def _load(self, state: State) -> None:
+        entries = state.values.get("segments", [])
+        self._next_file, self._clock = state.values.get("next_file", 0), state.values.get("clock", 0)
+        known = {entry["file"] for entry in entries}
+        for path in state.directory.glob("segment-*"):
+            if path.name not in known:  # of a run that did not commit
+                path.unlink(missing_ok=True)
+        self._segments = [Segment(state.directory, entry) for entry in entries]
+        for older, newer in pairwise(self._segments):
+            if newer.first < older.end:
+                raise InputError(f"{state.directory}: the state contradicts itself; give another --state")
+        self.first = self._segments[-1].end if self._segments else state.values.get("documents", 0)
 
     def __len__(self) -> int:
-        """Documents kept so far."""
-        return int(self._tables.sizes[table.NUM_DOCS])
+        """Documents kept so far, those that were forgotten included: the number of the next one."""
+        return self.first + int(self._tables.sizes[table.NUM_DOCS])
+
+    @property
+    def num_remembered(self) -> int:
+        """Documents that still count."""
+        return sum(each.num_docs for each in self._segments) + int(self._tables.sizes[table.NUM_DOCS])
+
+    @property
+    def _oldest(self) -> int:
+        return self._segments[0].first if self._segments else self.first
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the tables."""
-        return sum(array.nbytes for array in self._tables)
+        """Of the segments on disk."""
+        return sum(each.num_bytes for each in self._segments)
 
-    def id_of(self, doc: int) -> np.ndarray:
-        """The id of a document as lanes `[2]`."""
-        return self._tables.ids[self._tables.entry[doc]]
+    def id_of(self, doc: int) -> str:
+        """The id of a document, 32 hex digits; of a forgotten one zeros."""
+        fields = self._document(doc)
+        return (
+            bytes(16).hex() if fields is None else fields[[table.ID_LOW, table.ID_HIGH]].astype("<u8").tobytes().hex()
+        )
 
-    def check_tokenizer(self, fingerprint: str) -> None:
-        """Bind the index to a tokenizer. Raises UsageError where it is bound to another one."""
-        if self.fingerprint is None:
-            self.fingerprint = fingerprint
-        elif self.fingerprint != fingerprint:
-            raise UsageError(
-                f"records carry tokens of tokenizer {fingerprint[:12]}, seen before are those of "
-                f"{self.fingerprint[:12]}; ingest with one tokenizer, or give another --state"
-            )
+    def origins_of(self, doc: int) -> list[int]:
+        """Keyed hashes of the origins of a document and of all its repeats so far, one for each."""
+        fields = self._document(doc)
+        own = [] if fields is None else [int(fields[table.ORIGIN])]
+        events = self._tables.events[: self._tables.sizes[table.NUM_EVENTS]]
+        parts = [each.origins_of(doc) for each in self._segments if each.end > doc]
+        parts.append(events[events[:, 0] == doc, 1])
+        return own + [int(origin) for part in parts for origin in part]
 
-    def admit(
-        self,
-        ids: np.ndarray,
-        tokens: np.ndarray | None,
-        sketches: minhash.Sketches | None,
-        supersedes: Sequence[np.ndarray | None],
-        threshold: float,
-    ) -> Decisions:
+    def _document(self, doc: int) -> np.ndarray | None:
+        if doc >= self.first:
+            return self._tables.docs[doc - self.first]
+        return next((each.document(doc) for each in self._segments if each.first <= doc < each.end), None)
+
+    def similarity(self, doc: int, sample: np.ndarray, level: int) -> float:
+        """Jaccard similarity of a document with a sample."""
+        if doc >= self.first:
+            other, its_level = table.sample_in(self._tables, doc - self.first)
+        else:
+            holder = next((each for each in self._segments if each.first <= doc < each.end), None)
+            if holder is None:
+                return 0.0
+            other, its_level = holder.sample(doc)
+        slots = minhash.new_set()
+        return minhash.similarity(sample, level, other, its_level, slots, np.uint64(0), False)[0]
+
+    def admit(self, rows: Rows, supersedes: Sequence[int], threshold: float, jobs: int = 1) -> Decisions:
         """Decide about records in order, an earlier one counting for a later one, and remember them.
 
-        `ids` and `tokens` are lanes `[n, 2]`; `tokens` and `sketches` are None together, where records carry no
-        tokens. `supersedes[i]` are the lanes of the id that record i replaces, or None.
+        `supersedes[i]` is the key of the id that record i replaces, or 0. The result does not depend on `jobs`.
         """
-        size = len(ids)
-        old, has_old = np.zeros((size, 2), np.uint64), np.zeros(size, np.bool_)
-        for i, lanes in enumerate(supersedes):
-            if lanes is not None:
-                old[i], has_old[i] = lanes, True
-        if sketches is None or tokens is None:
-            tokens, sketches = np.zeros((size, 2), np.uint64), _no_sketches(size)
-        self._reserve(size, size, len(sketches.values))
-        out = Decisions(
-            np.zeros(size, np.int8), np.empty(size, np.int32), np.empty(size, np.float64), np.empty(size, np.int32)
-        )
-        self._turn = table.admit(
-            self._tables, ids, tokens, old, has_old, sketches, threshold, np.uint64(self.secret), self._turn, out
-        )
-        if self._state is not None:
-            self._bands.append(sketches.bands[out.verdict == table.KEPT])
-            if self._unsaved_bytes() > FRAME_BYTES:
-                self._save()
+        size = len(rows.ids)
+        out = Decisions(np.zeros(size, np.int8), np.full(size, -1, np.int64), np.full(size, -1.0))
+        known = Known(np.full((size, 3), -1, np.int64), np.zeros((size, 3), np.int64), np.full(size, -1.0))
+        self._count_hours(rows.times)
+        begin = 0
+        while begin < size:
+            # Where the tables are full depends on the records alone, not on how they arrived.
+            room = min(self._spill_docs - int(self._tables.sizes[table.NUM_DOCS]), self._room_for_keys())
+            end = begin + 1 if supersedes[begin] else min(_next(supersedes, begin), begin + room)
+            own = self._versions(supersedes[begin], int(rows.times[begin]))
+            if self._segments:
+                self._look_up(rows, begin, end, own, known, jobs)
+            values = int(rows.starts[end] - rows.starts[begin])
+            self._tables = table.reserve(self._tables, end - begin, values)
+            table.admit(
+                self._tables, rows, begin, end, self.first, self._oldest, threshold, self._window, own, known, out
+            )
+            if len(own) and out.verdict[begin] == KEPT:
+                sample = rows.values[rows.starts[begin] : rows.starts[begin + 1]]
+                out.similarity[begin] = self.similarity(int(own[0]), sample, int(rows.levels[begin]))
+            begin = end
+            if int(self._tables.sizes[table.NUM_DOCS]) >= self._spill_docs or self._room_for_keys() < 1:
+                self._spill()
         return out
 
+    def _room_for_keys(self) -> int:
+        return (SPILL_KEYS - int(self._tables.sizes[table.NUM_KEYS])) // 2
+
+    def _look_up(self, rows: Rows, begin: int, end: int, own: np.ndarray, known: Known, jobs: int) -> None:
+        def work(bounds: tuple[int, int]) -> None:
+            for each in self._segments:
+                each.look_up(rows, *bounds, self._window, self._oldest, own, known)
+
+        if jobs == 1 or end - begin < 2 * jobs:
+            work((begin, end))
+            return
+        cuts = np.linspace(begin, end, jobs + 1).astype(int).tolist()
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(work, pairwise(cuts)))
+
+    def _versions(self, key: int, time: int) -> np.ndarray:
+        """The document behind the key of a superseded id, and what that one superseded, newest first."""
+        if not key:
+            return np.zeros(0, np.int64)
+        doc = self._find(np.uint64(key))
+        chain: list[int] = []
+        while doc >= 0 and len(chain) < CHAIN:
+            chain.append(doc)
+            fields = self._document(doc)
+            doc = -1 if fields is None else int(fields[table.PRIOR]) - 1
+        return np.asarray(chain, np.int64)
+
+    def _find(self, key: np.uint64) -> int:
+        """The newest document that has the key, or that a record with it repeated; -1. The window does not matter."""
+        found = table.find_key(self._tables, key, 0, 0, self._oldest)[0]
+        for each in reversed(self._segments):
+            if found >= 0:
+                break
+            found = each.find_key(key, self._oldest)
+        return int(found)
+
+    # ---- spans: hashes that come with documents (see `clet.dedup.spans`)
+
+    def find_spans(self, hashes: np.ndarray) -> np.ndarray:
+        """Which of the hashes `[n]` are in segments."""
+        found = np.zeros(len(hashes), np.bool_)
+        for each in self._segments:
+            each.find_spans(hashes, found)
+        return found
+
+    @property
+    def new_spans(self) -> SpanSet:
+        """The set of those that are not in a segment yet."""
+        return self._spans
+
+    # ---- segments
+
     def commit(self) -> None:
-        """Append what is new to the journal and commit the state; nothing to do without a state."""
+        """Save what is new and commit the state; nothing to do without a state."""
         if self._state is None:
             return
-        self._save()
-        self._state.values["fingerprint"] = self.fingerprint
+        self._spill()
+        self._forget()
+        folder, values = self._state.directory, self._state.values
+        old = {entry["file"] for entry in values.get("segments", [])}
+        values |= {
+            "segments": [each.entry for each in self._segments],
+            "next_file": self._next_file,
+            "clock": self._clock,
+            "documents": self.first,
+        }
+        fsync_directory(folder)  # a HEAD that names a file must not outlive the file's name
         self._state.commit()
+        for name in old - {each.entry["file"] for each in self._segments}:
+            with contextlib.suppress(OSError):  # what stays behind counts for nothing
+                (folder / name).unlink()
 
-    # ---- the journal: slices of the tables, so that restoring repeats the insertions in their order
+    def _spill(self) -> None:
+        """Make the tables a segment, and merge."""
+        if self._tables.sizes[table.NUM_KEYS] or len(self._spans):
+            entry = segment.write_tables(self._new_path(), self._tables, self.first, self._spans.sorted())
+            self._segments.append(Segment(self._place(), entry))
+            self.first += int(self._tables.sizes[table.NUM_DOCS])
+            self._tables, self._spans = table.new_tables(), SpanSet()
+        while len(self._segments) > 1 and self._may_merge(*self._segments[-2:]):
+            old, new = self._segments[-2:]
+            entry = segment.merge(self._new_path(), old, new)
+            self._segments[-2:] = [Segment(self._place(), entry)]
+            for each in (old, new):
+                self._discard(each)
+        while self.num_remembered > self._capacity and len(self._segments) > 1:
+            self._drop_oldest()
 
-    def _unsaved_bytes(self) -> int:
-        entries, docs, values, _ = (self._tables.sizes - self._saved).tolist()
-        return 20 * entries + (24 + 4 * minhash.BANDS) * docs + 4 * values
+    def _may_merge(self, old: Segment, new: Segment) -> bool:
+        if old.num_docs + new.num_docs > self._most:
+            return False
+        times = [each.entry[name] for each in (old, new) for name in ("oldest", "newest") if each.entry[name]]
+        if self._window and times and max(times) - min(times) > self._window // PARTS:
+            return False
+        return old.num_docs < RATIO * max(1, new.num_docs)
 
-    def _save(self) -> None:
-        t, (entry, doc, value, _) = self._tables, self._saved.tolist()
-        entry_end, doc_end, value_end, _ = t.sizes.tolist()
-        if entry_end == entry:
+    def _drop_oldest(self) -> None:
+        oldest = self._segments.pop(0)
+        self.forgotten += oldest.num_docs
+        self._discard(oldest)
+
+    def _discard(self, gone: Segment) -> None:
+        """Delete a file that HEAD does not name; one that it names stays until the next commit."""
+        if self._state is None or gone.entry not in self._state.values.get("segments", []):
+            gone.pages.path.unlink(missing_ok=True)
+
+    def _forget(self) -> None:
+        """Let go of segments that are older than the window by the clock of the records.
+
+        The clock is the median time of a run's records, and moves on by at most an eighth of the window a commit: a
+        machine whose clock is wrong by a year forgets little before someone sets it right.
+        """
+        if not self._window or not self._hours:
             return
-        arrays = {
-            "ids": t.ids[entry:entry_end],
-            "owner": t.owner[entry:entry_end],
-            "tokens": t.tokens[doc:doc_end],
-            "prior": t.prior[doc:doc_end],
-            "bands": np.concatenate(self._bands),
-            "values": t.values[value:value_end],
-            "lengths": np.diff(t.value_ends[doc : doc_end + 1]),
+        seen, middle = 0, sum(self._hours.values()) / 2
+        for hour, count in sorted(self._hours.items()):
+            seen += count
+            if seen >= middle:
+                now = hour * 3600
+                break
+        self._clock = max(self._clock, min(now, self._clock + self._window // PARTS) if self._clock else now)
+        while self._segments and 0 < self._segments[0].newest < self._clock - self._window:
+            self._drop_oldest()
+
+    def _count_hours(self, times: np.ndarray) -> None:
+        if self._window:
+            for hour, count in zip(*np.unique(times[times > 0] // 3600, return_counts=True), strict=True):
+                self._hours[int(hour)] = self._hours.get(int(hour), 0) + int(count)
+
+    def _place(self) -> Path:
+        if self._folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="clet-dedup-")
+            self._folder = Path(self._temporary.name)
+        return self._folder
+
+    def _new_path(self) -> Path:
+        self._next_file += 1
+        return self._place() / f"segment-{self._next_file:08d}"
+
+    def header(self) -> dict[str, Any]:
+        """What the index says of itself, for reports."""
+        return {
+            "documents": self.num_remembered,
+            "segments": len(self._segments),
+            "bytes": self.num_bytes,
+            "bytes_a_document": round(self.num_bytes / max(1, self.num_remembered), 1),
         }
-        self._state.append(JOURNAL, arrays)
-        self._saved, self._bands = t.sizes.copy(), []
-
-    def _restore(self, arrays: dict[str, np.ndarray], name: str) -> None:
-        try:
-            ids, owner, tokens, prior, bands, values, lengths = (
-                np.array(arrays[key])  # writable, so that kernels are compiled for one kind of array
-                for key in ("ids", "owner", "tokens", "prior", "bands", "values", "lengths")
-            )
-            docs = len(tokens)
-            shapes = ids.shape == (len(owner), 2) and tokens.shape == (docs, 2) and bands.shape == (docs, minhash.BANDS)
-            ends = np.concatenate(([0], np.cumsum(lengths)))
-            if not shapes or len(prior) != docs or len(lengths) != docs or ends[-1] != len(values):
-                raise ValueError("columns of unequal length")
-            if (lengths < 0).any() or (lengths > minhash.SKETCH).any():
-                raise ValueError("lengths out of range")
-            highest = np.maximum.accumulate(owner) if len(owner) else owner
-            new = np.concatenate(([len(self) - 1], np.unique(highest[highest >= len(self)])))
-            # Documents own themselves and come in order; repeats name one that came before.
-            if (owner < 0).any() or len(new) != docs + 1 or (np.diff(new) != 1).any() or (prior >= new[-1] + 1).any():
-                raise ValueError("numbers out of range")
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{name}: the journal contradicts itself ({error}); give another --state") from None
-        self._reserve(len(ids), docs, len(values))
-        table.restore(self._tables, ids, owner, tokens, prior, bands, values, ends, np.uint64(self.secret))
-
-    # ---- room
-
-    def _reserve(self, entries: int, docs: int, values: int) -> None:
-        """Make room for that many more, in steps of doubling: amortised constant a record."""
-        t = self._tables
-        num_entries, num_docs, num_values, num_bands = t.sizes.tolist()
-        key = np.uint64(self.secret)
-        columns = {
-            name: _longer(getattr(t, name), need)
-            for need, names in (
-                (num_entries + entries, ("ids", "owner")),
-                (num_docs + docs, ("tokens", "entry", "prior", "stamp")),
-                (num_docs + docs + 1, ("value_ends",)),
-                (num_values + values, ("values",)),
-            )
-            for name in names
-        }
-        t = t._replace(**columns)
-        if 2 * (num_entries + entries) > len(t.id_slots):
-            t = t._replace(id_slots=np.zeros(_slots(num_entries + entries), np.int32))
-            table.refill_ids(t, key)
-        if 2 * (num_docs + docs) > len(t.token_slots):
-            slots = np.zeros(_slots(num_docs + docs), np.int32)
-            table.refill_tokens(t.token_slots, slots, t.tokens)
-            t = t._replace(token_slots=slots)
-        if 2 * (num_bands + minhash.BANDS * docs) > len(t.band_slots):
-            slots = np.zeros(_slots(num_bands + minhash.BANDS * docs), np.uint64)
-            table.refill_bands(t.band_slots, slots)
-            t = t._replace(band_slots=slots)
-        self._tables = t
 
 
-def _new_tables() -> table.Tables:
-    return table.Tables(
-        sizes=np.zeros(4, np.int64),
-        id_slots=np.zeros(MIN_SLOTS, np.int32),
-        ids=np.zeros((0, 2), np.uint64),
-        owner=np.zeros(0, np.int32),
-        token_slots=np.zeros(MIN_SLOTS, np.int32),
-        tokens=np.zeros((0, 2), np.uint64),
-        entry=np.zeros(0, np.int32),
-        prior=np.zeros(0, np.int32),
-        stamp=np.zeros(0, np.int64),
-        band_slots=np.zeros(MIN_SLOTS, np.uint64),
-        values=np.zeros(0, np.uint32),
-        value_ends=np.zeros(1, np.int64),
-    )
-
-
-def _no_sketches(size: int) -> minhash.Sketches:
-    none = np.zeros(size, np.int64)
-    return minhash.Sketches(np.zeros((size, minhash.BANDS), np.uint32), np.zeros(0, np.uint32), none, none)
-
-
-def _slots(used: int) -> int:
-    """Slots of a table for `used` ones: a power of two, at most half full now and a quarter after growing."""
-    return max(MIN_SLOTS, 1 << (2 * used - 1).bit_length())
-
-
-def _longer(array: np.ndarray, need: int) -> np.ndarray:
-    """The array with room for `need` rows; the new rows are zero."""
-    if len(array) >= need:
-        return array
-    out = np.zeros((max(need, 2 * len(array)), *array.shape[1:]), array.dtype)
-    out[: len(array)] = array
-    return out
+def _next(supersedes: Sequence[int], begin: int) -> int:
+    """The first row behind `begin` that supersedes another, or the number of rows."""
+    return next((i for i in range(begin + 1, len(supersedes)) if supersedes[i]), len(supersedes))

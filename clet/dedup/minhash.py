@@ -1,220 +1,288 @@
-"""Near repeats: sketches of a document's set of token n-grams, from which Jaccard similarity is estimated.
+"""Near repeats: sketches of a document's set of word n-grams, from which Jaccard similarity is found.
 
-A *shingle* is SHINGLE consecutive token ids; a document is the set of its shingles, and two documents are near
-repeats if the Jaccard similarity of these sets, J = |A & B| / |A | B|, reaches the threshold. Each shingle is hashed
-once, with a secret key; two sketches come out of that one pass.
+A *shingle* is SHINGLE consecutive words (`clet.dedup.words`); a document is the set of its shingles, and two documents
+are near repeats if the Jaccard similarity of these sets, J = |A & B| / |A | B|, reaches the threshold. Each shingle is
+hashed once, with a secret key; two sketches come out of that one pass.
 
 - *Signature*: one-permutation MinHash (Li, Owen and Zhang, NIPS 2012): the hash space is cut into K bins and each bin
   keeps its least value; empty bins take the value of a bin chosen by their own hash (optimal densification,
   Shrivastava, ICML 2017), after which each of the K components agrees with probability J. ROWS components hashed
   together are one of BANDS *bands*; documents that share a band are candidates. At J = 0.8 a pair is missed with
-  probability (1 - 0.8^6)^42 = 3e-6, at 0.7 with 5e-3, at 0.6 with 0.13; half of the pairs at J = 0.5 and 3% of those
+  probability (1 - 0.8^6)^32 = 6e-5, at 0.7 with 0.02, at 0.6 with 0.2; 4 in 10 of the pairs at J = 0.5 and 2% of those
   at 0.3 are compared for nothing. Rows are few and bands many on purpose: confirmation is cheap, and at the default
   threshold the result then does not depend on the secret.
-- *Bottom sketch*: the SKETCH least distinct hash values, sorted (Broder, SEQUENCES 1997). Where both documents have
-  fewer than SKETCH distinct shingles (about 1000 tokens, most documents) it is the whole set and the confirmed J is
-  exact, but for collisions of 32-bit hashes (under 1e-3 expected in a pair). Else J is estimated from the SKETCH least
-  values of the union: unbiased, standard error sqrt(J (1 - J) / SKETCH), 0.0125 at J = 0.8.
+- *Sample*: the distinct shingle hashes below 2^(32 - level), with the least level at which there are at most SAMPLE of
+  them (Gibbons, VLDB 2001). At level 0, which most documents have, it is the whole set and the confirmed J is exact,
+  but for collisions of 32-bit hashes (1e-3 expected in a pair). Else both samples are cut to the higher level and J is
+  that of what is left: unbiased, standard error sqrt(J (1 - J) / n) for n >= SAMPLE / 2 values of the union, at most
+  0.0125 at J = 0.8. Unlike a bottom sketch it needs no sorting.
 
-Documents shorter than a shingle have no sketch: only exact repeats of them are found.
+Documents of fewer words than a shingle have no sketch: only exact repeats of them are found.
 
-Cost: one multiply-and-mix a token and shingle position, a sort of the values that may belong to the bottom sketch;
-memory for the batch 4 bytes a token (at most 4 KB a document) and 168 bytes a document. Choose word n-grams instead of
-token n-grams where documents of different tokenizers meet; here an index has one tokenizer.
+Cost: MINHASH_COST; memory for the batch at most 8 KB a document and 128 bytes of bands.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from clet.batch import Ragged
+from clet.dedup.words import ASCII, WIDE, WordTable, find_words, word_base
 from clet.kernels import njit
 
-SHINGLE = 5  # token ids; the prototype's word 5-grams are about 6 tokens. Shorter ones make unrelated texts alike
-K = 256  # bins of the signature
+SHINGLE = 5  # words
+K = 192  # bins of the signature
 ROWS = 6
-BANDS = K // ROWS  # 42; the last 4 bins are not used
-SKETCH = 1024  # values kept for confirmation
+BANDS = K // ROWS
+SAMPLE = 2048  # values kept for confirmation, at most
 
 _U = np.uint64
-_MIX_1, _MIX_2, _GOLDEN = _U(0xBF58476D1CE4E5B9), _U(0x94D049BB133111EB), _U(0x9E3779B97F4A7C15)
-_ODD = _U(0xD6E8FEB86659FD93)
-_EMPTY = _U(0xFFFFFFFFFFFFFFFF)
-_S27, _S30, _S31, _S32, _S56 = _U(27), _U(30), _U(31), _U(32), _U(56)
-_LOW = _U(0xFFFFFFFF)
-_BINS = _U(K - 1)
-_VALUE = _U(0x00FFFFFFFFFFFFFF)  # the 56 bits below the bin
+_GOLDEN, _ODD = _U(0x9E3779B97F4A7C15), _U(0xD6E8FEB86659FD93)
+_LOW, _S32 = _U(0xFFFFFFFF), _U(32)
+_NONE = np.uint32(0xFFFFFFFF)
+_SLOTS = 4096  # of the set in which the values of one document are told apart: half full at most
 
 
 class Sketches(NamedTuple):
     """Sketches of the rows of a batch; a row without any has length 0."""
 
     bands: np.ndarray  # [n, BANDS] uint32
-    values: np.ndarray  # [room] uint32: row i's bottom sketch begins at starts[i], ascending
-    starts: np.ndarray  # [n] int64
-    lengths: np.ndarray  # [n] int64; below SKETCH: the whole set
+    values: np.ndarray  # [total] uint32: row i's sample is values[starts[i]:starts[i + 1]], in order of appearance
+    starts: np.ndarray  # [n + 1] int64
+    levels: np.ndarray  # [n] uint8
 
 
 @njit
 def mix(x):
     """splitmix64's finaliser: a bijection of uint64 in which every input bit moves every output bit."""
-    x = (x ^ (x >> _S30)) * _MIX_1
-    x = (x ^ (x >> _S27)) * _MIX_2
-    return x ^ (x >> _S31)
+    x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
+    return x ^ (x >> _U(31))
 
 
 @njit
-def _shingle_hashes(ids, key, out):
-    """Hash of each run of SHINGLE ids `[m]` into `out` `[m - SHINGLE + 1]` uint64."""
-    size = len(ids)
-    tokens = np.empty(size, np.uint64)
+def shingle_hashes(words, count, key):
+    """Replace the first of `words[:count]` by the hashes of each run of SHINGLE of them; how many there are."""
+    size = count - SHINGLE + 1
+    if size <= 0:
+        return 0
+    last = _U(1)  # _ODD^(SHINGLE - 1)
+    total = _U(0)
+    for i in range(SHINGLE):
+        total = total * _ODD + words[i]
+        last *= _ODD if i else _U(1)
     for i in range(size):
-        tokens[i] = mix(_U(ids[i]) + key)
-    for i in range(size - SHINGLE + 1):
-        total = key
-        for j in range(SHINGLE):
-            total = total * _ODD + tokens[i + j]
-        out[i] = mix(total)
+        oldest = words[i]
+        words[i] = mix(total ^ key)
+        if i + 1 < size:
+            total = (total - oldest * last) * _ODD + words[i + SHINGLE]
+    return size
 
 
 @njit
-def signature_of(hashes, key, out):
-    """Densified one-permutation signature of shingle hashes `[m]`, m > 0, into `out` `[K]` uint64."""
-    out[:] = _EMPTY
-    for h in hashes:
-        place = h >> _S56
-        value = h & _VALUE
-        if value < out[place]:
-            out[place] = value
+def signature_of(hashes, size, key, out):
+    """Densified one-permutation signature of `hashes[:size]`, size > 0, into `out` `[K]` uint32."""
+    out[:] = _NONE
+    for i in range(size):
+        place = np.int64(((hashes[i] >> _S32) * _U(K)) >> _S32)
+        value = np.uint32(hashes[i] & _LOW)
+        out[place] = min(value, out[place])  # no branch: nobody can predict it
     filled = out.copy()
     for place in range(K):
         chosen = place
         attempt = 0
-        while filled[chosen] == _EMPTY:  # ends: at least one bin is filled, and attempts are independent draws
+        while filled[chosen] == _NONE:  # ends: at least one bin is filled, and attempts are independent draws
             attempt += 1
-            chosen = np.int64(mix(key + _U(place) * _GOLDEN + _U(attempt) * _ODD) & _BINS)
+            drawn = mix(key + _U(place) * _GOLDEN + _U(attempt) * _ODD) & _LOW
+            chosen = np.int64((drawn * _U(K)) >> _S32)
         out[place] = filled[chosen]
 
 
 @njit
-def _bands_of(signature, key, out):
-    """Hash of each run of ROWS components into `out` `[BANDS]` uint32."""
-    for band in range(BANDS):
+def bands_of(signature, key, rows, out):
+    """Hash of each run of `rows` components into `out` `[bands]` uint32."""
+    for band in range(len(out)):
         total = key + _U(band) * _GOLDEN
-        for row in range(ROWS):
-            total = mix(total * _ODD + signature[band * ROWS + row])
-        out[band] = np.uint32(total & _LOW)
+        for row in range(rows):
+            total = (total ^ _U(signature[band * rows + row])) * _ODD
+            total ^= total >> _S32
+        out[band] = np.uint32(mix(total) & _LOW)
+
+
+# ---- samples
 
 
 @njit
-def _bottom(values, size, out):
-    """The least distinct of `values[:size]` (destroyed), ascending, into `out`; how many were written."""
-    part = values[:size]
-    part.sort()
-    count = 0
+def new_set():
+    """A set of uint32 that is emptied at once: slots are of the epoch in which they were filled."""
+    return np.zeros(_SLOTS, np.uint64)
+
+
+@njit
+def add_to_set(slots, epoch, value):
+    """Whether `value` is new in this epoch's set, where it is then."""
+    wanted = (epoch << _S32) | _U(value)
+    at = np.int64((_U(value) * _GOLDEN) >> _U(52))
+    while slots[at] >> _S32 == epoch:
+        if slots[at] == wanted:
+            return False
+        at = (at + 1) & (_SLOTS - 1)
+    slots[at] = wanted
+    return True
+
+
+@njit
+def in_set(slots, epoch, value):
+    """Whether `value` is in this epoch's set."""
+    wanted = (epoch << _S32) | _U(value)
+    at = np.int64((_U(value) * _GOLDEN) >> _U(52))
+    while slots[at] >> _S32 == epoch:
+        if slots[at] == wanted:
+            return True
+        at = (at + 1) & (_SLOTS - 1)
+    return False
+
+
+@njit
+def sample_of(hashes, size, slots, epoch, out):
+    """(values in `out`, level, last epoch used): the sample of `hashes[:size]`; `out` has SAMPLE places."""
+    count, level = 0, 0
+    cut = _U(1) << _S32
+    epoch += _U(1)
     for i in range(size):
-        if i == 0 or part[i] != part[i - 1]:
-            out[count] = part[i]
+        value = hashes[i] & _LOW
+        if value >= cut or not add_to_set(slots, epoch, value):
+            continue
+        while count == SAMPLE:
+            level += 1
+            cut >>= _U(1)
+            epoch += _U(1)
+            kept = 0
+            for j in range(count):
+                if _U(out[j]) < cut:
+                    out[kept] = out[j]
+                    kept += 1
+                    add_to_set(slots, epoch, _U(out[j]))
+            count = kept
+            if value < cut:
+                add_to_set(slots, epoch, value)
+        if value < cut:
+            out[count] = np.uint32(value)
             count += 1
-            if count == len(out):
-                break
-    return count
+    return count, level, epoch
 
 
 @njit
-def bottom_sketch(hashes, out):
-    """Least distinct low halves of hashes `[m]`, ascending, into `out` `[at most SKETCH]` uint32; how many."""
-    size = len(hashes)
-    values = np.empty(size, np.uint32)
-    if size > 4 * SKETCH:
-        # Sorting all of a novel is wasted: twice as many as needed lie below this cut, unless most are repeats.
-        cut = _U(np.float64(2 * SKETCH) / np.float64(size) * 4294967296.0)
-        kept = 0
-        for h in hashes:
-            if (h & _LOW) < cut:
-                values[kept] = np.uint32(h & _LOW)
-                kept += 1
-        count = _bottom(values, kept, out)
-        if count == len(out):
-            return count
-    for i in range(size):
-        values[i] = np.uint32(hashes[i] & _LOW)
-    return _bottom(values, size, out)
+def similarity(a, level_a, b, level_b, slots, epoch, filled):
+    """(Jaccard similarity of two documents by their samples, epoch). `filled` says that `slots` hold all of `a`."""
+    level = max(level_a, level_b)
+    cut = (_U(1) << _S32) >> _U(level)
+    size_a = size_b = both = 0
+    if not filled:
+        epoch += _U(1)
+        for value in a:
+            add_to_set(slots, epoch, _U(value))
+    if level == level_a:
+        size_a = len(a)
+    else:
+        for value in a:
+            size_a += _U(value) < cut
+    for value in b:
+        if _U(value) < cut:
+            size_b += 1
+            both += in_set(slots, epoch, _U(value))
+    union = size_a + size_b - both
+    return (both / union if union else 0.0), epoch
+
+
+# ---- batches
 
 
 @njit
-def _sketch_rows(ids, offsets, key, first, last, bands, values, starts, lengths):
-    signature = np.empty(K, np.uint64)
+def _sketch_rows(
+    ids, offsets, table, ascii_classes, wide, base, key, rows, sample, first, last, bands, lengths, levels
+):
+    values = np.empty(1 << 16, np.uint32)
+    used = 0
+    signature = np.empty(K, np.uint32)
+    slots, epoch = new_set(), _U(0)
+    words = np.empty(1 << 12, np.uint64)
     for row in range(first, last):
         begin, end = offsets[row], offsets[row + 1]
-        size = end - begin - SHINGLE + 1
-        lengths[row] = 0
+        count = find_words(ids, begin, end, table, ascii_classes, wide, base, key, words)
+        while count < 0:
+            words = np.empty(2 * max(len(words), end - begin), np.uint64)
+            count = find_words(ids, begin, end, table, ascii_classes, wide, base, key, words)
+        size = shingle_hashes(words, count, key)
         if size <= 0:
             continue
-        hashes = np.empty(size, np.uint64)
-        _shingle_hashes(ids[begin:end], key, hashes)
-        signature_of(hashes, key, signature)
-        _bands_of(signature, key, bands[row])
-        room = min(size, SKETCH)
-        lengths[row] = bottom_sketch(hashes, values[starts[row] : starts[row] + room])
+        signature_of(words, size, key, signature)
+        bands_of(signature, key, rows, bands[row])
+        if not sample:
+            lengths[row] = 1
+            continue
+        if used + SAMPLE > len(values):
+            longer = np.empty(2 * len(values), np.uint32)
+            longer[:used] = values[:used]
+            values = longer
+        length, level, epoch = sample_of(words, size, slots, epoch, values[used : used + SAMPLE])
+        used += length
+        lengths[row], levels[row] = length, level
+    return values[:used].copy()
 
 
-@njit
-def jaccard(a, b):
-    """Jaccard similarity of the sets behind two bottom sketches: exact where both hold fewer than SKETCH values."""
-    limit = SKETCH if len(a) == SKETCH or len(b) == SKETCH else len(a) + len(b)
-    i = j = both = union = 0
-    while union < limit and i < len(a) and j < len(b):
-        if a[i] == b[j]:
-            both += 1
-            i += 1
-            j += 1
-        elif a[i] < b[j]:
-            i += 1
-        else:
-            j += 1
-        union += 1
-    union = min(limit, union + len(a) - i + len(b) - j)
-    return both / union if union else 0.0
+class Shape(NamedTuple):
+    """What a signature is cut into, and whether samples are taken."""
+
+    bands: int = BANDS
+    rows: int = ROWS
+    sample: bool = True
 
 
-def sketch(tok: Ragged, key: int, jobs: int = 1) -> Sketches:
-    """Sketches of each row of token ids, keyed by 64 bits. The result does not depend on `jobs` (threads)."""
-    size = len(tok)
-    room = np.clip(tok.lengths - SHINGLE + 1, 0, SKETCH)
-    starts = np.cumsum(room) - room
-    out = Sketches(
-        np.zeros((size, BANDS), np.uint32), np.empty(int(room.sum()), np.uint32), starts, np.zeros(size, np.int64)
-    )
-    # Threads get runs of rows of about the same number of tokens.
-    cuts = np.searchsorted(tok.offsets, np.linspace(0, len(tok.values), jobs + 1)[1:-1]).tolist()
-    bounds = [0, *(min(cut, size) for cut in cuts), size]
+EXACT = Shape()
 
-    ids = tok.values.view()
+
+def sketch(column: Ragged, table: WordTable, key: int, jobs: int = 1, shape: Shape = EXACT) -> Sketches:
+    """Sketches of each row of ids (or of bytes, with `byte_table`), keyed by 64 bits.
+
+    The result does not depend on `jobs` (threads). Without samples, rows with a sketch have one value, which is 0.
+    """
+    size = len(column)
+    bands, lengths = np.zeros((size, shape.bands), np.uint32), np.zeros(size, np.int64)
+    levels = np.zeros(size, np.uint8)
+    # Threads get runs of rows of about the same number of ids.
+    cuts = np.searchsorted(column.offsets, np.linspace(0, len(column.values), jobs + 1)[1:-1]).tolist()
+    bounds = list(pairwise([0, *(min(cut, size) for cut in cuts), size]))
+    ids = column.values.view()
     ids.flags.writeable = False  # as they come from a frame: kernels are compiled for one kind of array
-    offsets = np.array(tok.offsets)
+    offsets = np.array(column.offsets)
+    base = word_base(key)
 
-    def work(first: int, last: int) -> None:
-        _sketch_rows(ids, offsets, _U(key), first, last, out.bands, out.values, starts, out.lengths)
+    def work(bound: tuple[int, int]) -> np.ndarray:
+        return _sketch_rows(
+            ids, offsets, table, ASCII, WIDE, base, _U(key), shape.rows, shape.sample, *bound, bands, lengths, levels
+        )
 
     if jobs == 1 or size < 2:
-        work(0, size)
+        parts = [work((0, size))]
     else:
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(work, bounds[:-1], bounds[1:]))
-    return out
+            parts = list(pool.map(work, bounds))
+    starts = np.zeros(size + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    values = np.concatenate(parts) if shape.sample else np.zeros(int(starts[-1]), np.uint32)
+    return Sketches(bands, values, starts, levels)
 
 
-def signatures(tok: Ragged, key: int) -> np.ndarray:
-    """Signatures `[n, K]` uint64 of rows with at least one shingle: what the bands are made of, for measurement."""
-    out = np.empty((len(tok), K), np.uint64)
-    for row in range(len(tok)):
-        ids = tok[row]
-        assert len(ids) >= SHINGLE, "a row without a shingle has no signature"
-        hashes = np.empty(len(ids) - SHINGLE + 1, np.uint64)
-        _shingle_hashes(ids, _U(key), hashes)
-        signature_of(hashes, _U(key), out[row])
+def signature(words: np.ndarray, key: int) -> np.ndarray:
+    """The signature `[K]` uint32 of a document of at least SHINGLE words: what bands are made of, for measurement."""
+    hashes = words.copy()
+    size = shingle_hashes(hashes, len(hashes), _U(key))
+    assert size > 0, "a document without a shingle has no signature"
+    out = np.empty(K, np.uint32)
+    signature_of(hashes, size, _U(key), out)
     return out

@@ -1,79 +1,255 @@
 """The stream of a deduplication: records in, records that repeat nothing earlier out, in order, the first one wins.
 
-A record is decided about before it leaves, against everything that left before it. A repeat goes to the rejects with
-`"dedup": {"of": ID, "jaccard": J}`: the id it repeats and, for near repeats, how similar it is.
+A record is decided about before it leaves, against everything that left before it: is it a repeat by its id or its
+tokens (`exact`), does it hold text of an evaluation set (`contaminated`, see `clet.dedup.decontaminate`), is it nearly
+the same as an earlier one (`near`, see `clet.dedup.minhash`), and what runs of its tokens stood elsewhere before
+(`clet.dedup.spans`). A repeat goes to the rejects with `"dedup": {"of": ID, "jaccard": J}`: the id it repeats and, for
+near repeats, how similar it is. With `mark` it is passed on instead, with the cluster that it belongs to.
 
 A new version of a story usually differs in a sentence, and the sentence is the news. A record whose `meta.supersedes`
 names an older record is therefore not compared with that one, nor with what that one superseded; it is with all
-others, so that copies of the new version are still dropped. Such a record is passed with `"updates": ID`.
+others, so that copies of the new version are still dropped. Such a record is passed with `"updates": ID`. Its repeated
+spans are not cut.
 
-Records without tokens are compared exactly only.
+Words come from token ids where the tokenizer is given, else from the text: they are the same. A record with neither
+is compared exactly only.
 
-Memory: the index (`clet.dedup.index`) and the sketches of one batch.
+Memory: the index, and the sketches of one batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-from clet.batch import Batch
-from clet.dedup import exact, minhash, table
-from clet.dedup.index import Decisions, Index
+import numpy as np
+
+from clet.batch import Batch, Ragged
+from clet.dedup import exact, minhash, spans, table, words
+from clet.dedup.bloom import BloomIndex
+from clet.dedup.clusters import Clusters
+from clet.dedup.decontaminate import Evaluations, file_label
+from clet.dedup.index import Index
+from clet.exits import UsageError
+from clet.heads import Heads
 from clet.log import log
 from clet.stage import Reject
 
 REASONS = {table.EXACT: "exact", table.NEAR: "near"}
+CONTAMINATED, REPEATED = "contaminated", "spans"
+
+
+class TokenBytes(Protocol):
+    """What is needed of a tokenizer."""
+
+    fingerprint: str
+
+    def token_bytes(self) -> Ragged:
+        """The bytes of each id."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to deduplicate."""
+
+    threshold: float = 0.8
+    span: int = 0  # tokens of a repeated span, at least; 0 leaves spans alone
+    cut: bool = False  # repeated spans are cut out, not masked
+    mark: bool = False
+    jobs: int = 1
+    tokenizer: TokenBytes | None = None
+    against: Evaluations | None = None
+
+
+@dataclass
+class Found:
+    """What was found so far, for the summary."""
+
+    repeated_tokens: int = 0
 
 
 def drop_repeats(
-    batches: Iterable[Batch], index: Index, *, threshold: float, reject: Reject, jobs: int = 1
+    batches: Iterable[Batch], index: Index | BloomIndex, plan: Plan, reject: Reject, found: Found | None = None
 ) -> Iterator[Batch]:
-    """Batches without exact and near repeats; `threshold` is the Jaccard similarity that makes a near one.
+    """Batches without what repeats; what passes has `"dedup": {"seen": documents kept before it, ...}`.
 
-    What passes has `"dedup": {"seen": documents kept before it}`. Raises UsageError for tokens of a tokenizer that
-    the index was not made with.
+    Raises UsageError for tokens of another tokenizer than the plan's, or for spans of records without tokens.
     """
-    warned = False
+    worker = _Worker(index, plan, found or Found())
     for batch in batches:
-        if batch.tok is None and not warned:
-            warned = True
-            log.warn("records without tokens: exact repeats only are found; tokenise with clet ingest --tokenizer")
+        if len(kept := worker.work(batch, reject)):
+            yield kept
+
+
+class _Worker:
+    """One run over batches."""
+
+    def __init__(self, index: Index | BloomIndex, plan: Plan, found: Found):
+        self._index, self._plan, self._found = index, plan, found
+        key = index.secret
+        self._of_bytes = words.byte_table(key)
+        self._of_ids = words.word_table(plan.tokenizer.token_bytes(), key) if plan.tokenizer else None
+        self._clusters = Clusters(index) if plan.mark else None
+        self._warned = False
+
+    def work(self, batch: Batch, reject: Reject) -> Batch:
+        """The records of a batch that pass, annotated."""
+        plan, index = self._plan, self._index
+        if plan.tokenizer and batch.tok is not None and batch.fingerprint != plan.tokenizer.fingerprint:
+            raise UsageError(
+                f"records carry tokens of tokenizer {batch.fingerprint[:12]}, --tokenizer is "
+                f"{plan.tokenizer.fingerprint[:12]}; give the one they were made with"
+            )
+        if plan.span and batch.tok is None:
+            raise UsageError("--spans needs tokens; tokenise with clet ingest --tokenizer")
+        if plan.against:
+            batch = self._decontaminate(batch, reject)
+            if not len(batch):
+                return batch
         first = len(index)
-        decisions = _decide(batch, index, threshold, jobs)
-        kept, notes = [], []
+        rows, supersedes = self._rows(batch)
+        decisions = index.admit(rows, supersedes, plan.threshold, plan.jobs)
+        clusters = self._clusters.notes(decisions, rows, first) if self._clusters else None
+        notes: list[dict[str, Any]] = []
+        kept: list[int] = []
+        seen = first
         for row, verdict in enumerate(decisions.verdict.tolist()):
+            note = {"seen": seen} if verdict == table.KEPT or plan.mark else {}
+            note |= self._note(decisions, row)
+            if clusters:
+                note |= clusters[row]
             if verdict == table.KEPT:
-                kept.append(row)
-                notes.append({"seen": first + len(notes)} | _past(decisions, index, row))
-            else:
-                note = [_repeat(decisions, index, row)]
-                reject(batch.take([row]).annotate("dedup", note), 0, REASONS[verdict])
-        if kept:
-            yield batch.take(kept).annotate("dedup", notes)
+                seen += 1
+            elif not plan.mark:
+                reject(batch.take([row]).annotate("dedup", [note]), 0, REASONS[verdict])
+                continue
+            kept.append(row)
+            notes.append(note)
+        passed = batch.take(kept)
+        if plan.span and kept:
+            free = [not (supersedes[row] or decisions.verdict[row] != table.KEPT) for row in kept]
+            passed, notes = self._without_spans(passed, notes, free, reject)
+        return passed.annotate("dedup", notes) if len(passed) else passed
+
+    # ---- the parts
+
+    def _column(self, batch: Batch) -> tuple[Ragged, words.WordTable]:
+        """What words are read from."""
+        if self._of_ids is not None and batch.tok is not None:
+            return batch.tok, self._of_ids
+        if not self._warned and not batch.has_text.all():
+            self._warned = True
+            log.warn("records without text: exact repeats only are found; give --tokenizer to read their tokens")
+        return batch.text, self._of_bytes
+
+    def _rows(self, batch: Batch) -> tuple[table.Rows, list[int]]:
+        secret = self._index.secret
+        heads = Heads.of(batch.head, ("id", "origin", "fetched", "meta"))
+        lanes = exact.id_lanes(heads.ids)
+        tokens = np.zeros(len(batch), np.uint64)
+        if batch.tok is not None:
+            tokens = exact.token_keys(batch.tok, secret, batch.fingerprint)
+        sketches = minhash.sketch(*self._column(batch), secret, self._plan.jobs, self._index.shape)
+        rows = table.Rows(
+            lanes,
+            exact.id_keys(lanes, secret),
+            tokens,
+            exact.origin_keys(heads.raw("origin"), secret),
+            heads.times("fetched"),
+            *sketches,
+        )
+        return rows, self._superseded(heads, len(batch))
+
+    def _superseded(self, heads: Heads, size: int) -> list[int]:
+        """The key of the id of the older version that each record says it replaces (`meta.supersedes`), or 0."""
+        out = [0] * size
+        inside = heads.inside("meta", ("supersedes",))
+        for row in np.flatnonzero(inside.has("supersedes")).tolist():
+            value = inside.value(row, "supersedes")
+            if exact.is_id(value):
+                out[row] = exact.id_key(value, self._index.secret)
+        return out
+
+    def _note(self, decisions: table.Decisions, row: int) -> dict[str, Any]:
+        of = int(decisions.of[row])
+        if of < 0:
+            return {}
+        verdict = decisions.verdict[row]
+        note: dict[str, Any] = {"updates" if verdict == table.KEPT else "of": self._index.id_of(of)}
+        if self._plan.mark and verdict != table.KEPT:
+            note["repeat"] = REASONS[verdict]
+        if decisions.similarity[row] >= 0:
+            note["jaccard"] = round(float(decisions.similarity[row]), 4)
+        return note
+
+    def _decontaminate(self, batch: Batch, reject: Reject) -> Batch:
+        evaluations = self._plan.against
+        files, runs = evaluations.find(*self._column(batch))
+        for row in np.flatnonzero(files >= 0).tolist():
+            note = {"against": file_label(evaluations.names[files[row]]), "runs": int(runs[row])}
+            reject(batch.take([row]).annotate("dedup", [note]), 0, CONTAMINATED)
+        return batch.take(files < 0)
+
+    def _without_spans(
+        self, batch: Batch, notes: list[dict[str, Any]], free: list[bool], reject: Reject
+    ) -> tuple[Batch, list[dict[str, Any]]]:
+        """The batch with repeated spans masked or cut; records of which too little is left are dropped.
+
+        Spans of records that are not `free` (new versions, marked repeats) are remembered and left alone.
+        """
+        plan, index = self._plan, self._index
+        key = exact.stream_key(index.secret, batch.fingerprint)
+        hashes, starts, offsets = spans.sampled_windows(batch.tok, plan.span, key)
+        known = index.find_spans(hashes)
+        repeated, counts = spans.find_repeated(hashes, starts, offsets, plan.span, known, index.new_spans)
+        if not len(repeated):
+            return batch, notes
+        ends = np.cumsum(counts)
+        lengths = batch.tok.lengths
+        remove = np.zeros(len(batch.tok.values), np.bool_)
+        keep = np.ones(len(batch), np.bool_)
+        for row in np.flatnonzero(counts).tolist():
+            if not free[row]:
+                continue
+            mine = repeated[ends[row] - counts[row] : ends[row]]
+            covered = int((mine[:, 1] - mine[:, 0]).sum())
+            self._found.repeated_tokens += covered
+            notes[row] = notes[row] | {"cut" if plan.cut else "spans": mine.tolist()}
+            if lengths[row] - covered < plan.span:
+                keep[row] = False
+                reject(batch.take([row]).annotate("dedup", [notes[row]]), 0, REPEATED)
+            elif plan.cut:
+                for start, end in mine.tolist():
+                    remove[batch.tok.offsets[row] + start : batch.tok.offsets[row] + end] = True
+        if remove.any():
+            batch = self._cut(batch, remove)
+        return batch.take(keep), [note for row, note in enumerate(notes) if keep[row]]
+
+    def _cut(self, batch: Batch, remove: np.ndarray) -> Batch:
+        """The batch without some of its tokens, and without the bytes that they stand for.
+
+        Where the text is not, byte for byte, what the ids spell, it is left out: ids decode back.
+        """
+        tok, texts = batch.tok, batch.text
+        before = np.concatenate(([0], np.cumsum(remove)))
+        gone = before[tok.offsets[1:]] - before[tok.offsets[:-1]]
+        has_text = batch.has_text.copy()
+        if self._of_ids is None:
+            has_text[gone > 0] = 0
+        values, lengths = spans.cut_text(tok, remove, texts, self._of_ids or words.NO_TABLE, has_text)
+        cut = Ragged(values, np.concatenate(([0], np.cumsum(lengths))))
+        for row in np.flatnonzero((gone > 0) & (has_text > 0)).tolist():
+            has_text[row] = _is_utf8(cut.bytes_at(row))
+        if not has_text.all():
+            cut = Ragged.from_bytes([cut.bytes_at(row) if has_text[row] else b"" for row in range(len(batch))])
+        offsets = np.concatenate(([0], np.cumsum(tok.lengths - gone)))
+        return replace(batch, text=cut, has_text=has_text, tok=Ragged(tok.values[~remove], offsets))
 
 
-def _decide(batch: Batch, index: Index, threshold: float, jobs: int) -> Decisions:
-    ids = exact.id_lanes([exact.id_of(batch, row) for row in range(len(batch))])
-    old = [exact.superseded_id(batch, row) for row in range(len(batch))]
-    tokens = sketches = None
-    if batch.tok is not None:
-        index.check_tokenizer(batch.fingerprint)
-        tokens = exact.token_lanes(batch.tok, index.secret)
-        sketches = minhash.sketch(batch.tok, index.secret, jobs)
-    lanes = [None if ident is None else exact.id_lanes([ident])[0] for ident in old]
-    return index.admit(ids, tokens, sketches, lanes, threshold)
-
-
-def _repeat(decisions: Decisions, index: Index, row: int) -> dict[str, Any]:
-    note: dict[str, Any] = {"of": exact.lanes_to_id(index.id_of(decisions.of[row]))}
-    if decisions.verdict[row] == table.NEAR:
-        note["jaccard"] = round(float(decisions.similarity[row]), 4)
-    return note
-
-
-def _past(decisions: Decisions, index: Index, row: int) -> dict[str, Any]:
-    if decisions.of[row] < 0:
-        return {}
-    similarity = round(float(decisions.similarity[row]), 4)
-    return {"updates": exact.lanes_to_id(index.id_of(decisions.of[row])), "jaccard": similarity}
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,11 +1,11 @@
-"""The kernels of the index: open-addressing hash tables over flat arrays, and the decision about each record.
+"""The part of the index that is in memory: open-addressing hash tables over flat arrays, and the decision about each
+record.
 
-`Tables` is a bundle of arrays; `admit` decides about the records of a batch in order and inserts what it keeps, so
-that an earlier record of a batch counts for a later one. All tables use linear probing, are at most half full
-(`clet.dedup.index` grows them beforehand) and never delete.
+`admit` decides about the records of a batch in order and inserts what it keeps, so that an earlier record of a batch
+counts for a later one; what the segments on disk know of them it is told (`clet.dedup.segment.look_up`). All tables
+use linear probing, are at most half full (`Tables` are grown beforehand) and never delete.
 
-Slots of the exact tables hold the number of an entry plus one; the entry has the full 128-bit key, which is compared.
-Slots of the band table hold a document's number plus one above the 32-bit hash of a band: a wrong hit (one in 2^32 a
+A slot of the band table holds a document's number plus one above the 32-bit hash of a band: a wrong hit (one in 2^32 a
 slot visited) costs one comparison, since every candidate is confirmed. At most BUCKET documents are kept under one
 band hash: a flood of documents that share a template cannot make later lookups long, and what two of them share with
 each other they share in bands that the template does not fill.
@@ -17,82 +17,145 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clet.dedup.minhash import BANDS, jaccard, mix
+from clet.dedup.minhash import BANDS, add_to_set, mix, new_set, similarity
 from clet.kernels import njit
 
-BUCKET = 8  # documents under one band hash: a lookup confirms at most BANDS * BUCKET = 336, about 1 ms
-CHAIN = 64  # versions of one story that a new version is compared to as its own past
+BUCKET = 8  # documents under one band hash: a lookup confirms at most BANDS * BUCKET = 256, about 1 ms
+MIN_SLOTS = 1 << 10
 
 KEPT, EXACT, NEAR = 0, 1, 2
-NUM_ENTRIES, NUM_DOCS, NUM_VALUES, NUM_BANDS = 0, 1, 2, 3
+NUM_KEYS, NUM_DOCS, NUM_VALUES, NUM_BANDS, NUM_EVENTS = range(5)
+ID_LOW, ID_HIGH, ORIGIN, TIME, PRIOR, VALUES_END, LEVEL = range(7)  # words of a document; the eighth is spare
+DOC_WORDS = 8
+BY_ID, BY_TOKENS, SIMILAR = range(3)
 
 _U = np.uint64
 _S32 = _U(32)
+_LOW = _U(0xFFFFFFFF)
+
+
+class Rows(NamedTuple):
+    """The records of a batch, as far as the index is concerned."""
+
+    ids: np.ndarray  # [n, 2] uint64: the id as two lanes
+    id_keys: np.ndarray  # [n] uint64: keyed hash of it, not 0
+    tokens: np.ndarray  # [n] uint64: keyed hash of the tokens; 0 where there are none
+    origins: np.ndarray  # [n] uint64: keyed hash of the origin
+    times: np.ndarray  # [n] int64: seconds; 0 where unknown
+    bands: np.ndarray  # as in `clet.dedup.minhash.Sketches`
+    values: np.ndarray
+    starts: np.ndarray
+    levels: np.ndarray
+
+
+class Decisions(NamedTuple):
+    """What became of each record. Documents are numbered in the order in which they were kept, from 0."""
+
+    verdict: np.ndarray  # [n] int8: KEPT, EXACT or NEAR
+    of: np.ndarray  # [n] int64: the document repeated, or superseded by a kept one; -1
+    similarity: np.ndarray  # [n] float64: Jaccard with it; -1 where it was not measured
+
+
+class Known(NamedTuple):
+    """What segments on disk know of each record: documents by BY_ID, BY_TOKENS and SIMILAR."""
+
+    docs: np.ndarray  # [n, 3] int64; -1 for none
+    times: np.ndarray  # [n, 3] int64: of these documents
+    similarity: np.ndarray  # [n] float64: Jaccard with the most similar one; -1.0
 
 
 class Tables(NamedTuple):
-    """The index as arrays. An entry is an id that was seen; a document is an entry that was kept."""
+    """What was seen since the last segment. Documents are counted from `first` on."""
 
-    sizes: np.ndarray  # [4] int64: entries, documents, sketch values, filled band slots
-    id_slots: np.ndarray  # [2^a] int32: entry + 1
-    ids: np.ndarray  # [entries, 2] uint64
-    owner: np.ndarray  # [entries] int32: the document itself, or the one it repeats
-    token_slots: np.ndarray  # [2^b] int32: document + 1
-    tokens: np.ndarray  # [documents, 2] uint64
-    entry: np.ndarray  # [documents] int32: where its id is
-    prior: np.ndarray  # [documents] int32: the version that it superseded, or -1
-    stamp: np.ndarray  # [documents] int64: the last record that it was compared with
-    band_slots: np.ndarray  # [2^c] uint64: (document + 1) << 32 | band hash
-    values: np.ndarray  # [sketch values] uint32
-    value_ends: np.ndarray  # [documents + 1] int64
+    sizes: np.ndarray  # [5] int64: keys, documents, sample values, filled band slots, events
+    key_slots: np.ndarray  # [2^a] int32: key + 1
+    keys: np.ndarray  # [keys] uint64
+    owners: np.ndarray  # [keys] int64: the document that has the key, or that the record with it repeats
+    key_times: np.ndarray  # [keys] int64: when that document was fetched
+    docs: np.ndarray  # [documents, DOC_WORDS] uint64
+    values: np.ndarray  # [sample values] uint32
+    band_slots: np.ndarray  # [2^b] uint64: (document + 1) << 32 | band hash, documents counted from 0
+    events: np.ndarray  # [events, 2] uint64: the document repeated, the origin of the repeat
+
+
+def new_tables() -> Tables:
+    """Empty ones."""
+    return Tables(
+        np.zeros(5, np.int64),
+        np.zeros(MIN_SLOTS, np.int32),
+        np.zeros(0, np.uint64),
+        np.zeros(0, np.int64),
+        np.zeros(0, np.int64),
+        np.zeros((0, DOC_WORDS), np.uint64),
+        np.zeros(0, np.uint32),
+        np.zeros(MIN_SLOTS, np.uint64),
+        np.zeros((0, 2), np.uint64),
+    )
+
+
+def reserve(t: Tables, rows: int, values: int) -> Tables:
+    """Room for that many more records, in steps of doubling: amortised constant a record."""
+    num_keys, num_docs, num_values, num_bands, num_events = t.sizes.tolist()
+    t = t._replace(
+        keys=_longer(t.keys, num_keys + 2 * rows),
+        owners=_longer(t.owners, num_keys + 2 * rows),
+        key_times=_longer(t.key_times, num_keys + 2 * rows),
+        docs=_longer(t.docs, num_docs + rows),
+        values=_longer(t.values, num_values + values),
+        events=_longer(t.events, num_events + rows),
+    )
+    if 2 * (num_keys + 2 * rows) > len(t.key_slots):
+        t = t._replace(key_slots=np.zeros(_slots(num_keys + 2 * rows), np.int32))
+        _refill_keys(t)
+    if 2 * (num_bands + BANDS * rows) > len(t.band_slots):
+        old, t = t.band_slots, t._replace(band_slots=np.zeros(_slots(num_bands + BANDS * rows), np.uint64))
+        _refill_bands(old, t.band_slots)
+    return t
+
+
+def _slots(entries: int) -> int:
+    """A power of two at least twice as many as the entries, with room to double."""
+    return max(MIN_SLOTS, 1 << (4 * entries - 1).bit_length())
+
+
+def _longer(array: np.ndarray, need: int) -> np.ndarray:
+    if need <= len(array):
+        return array
+    out = np.zeros((max(need, 2 * len(array)), *array.shape[1:]), array.dtype)
+    out[: len(array)] = array
+    return out
 
 
 @njit
-def find_id(t, low, high, key):
-    """The entry of an id given as two lanes, or -1."""
-    mask = len(t.id_slots) - 1
-    at = np.int64(mix(low ^ key)) & mask
-    while t.id_slots[at]:
-        entry = t.id_slots[at] - 1
-        if t.ids[entry, 0] == low and t.ids[entry, 1] == high:
-            return entry
-        at = (at + 1) & mask
-    return -1
+def in_window(doc_time, time, window):
+    """Whether a document still counts for a record; where a time is not known it does."""
+    return window <= 0 or doc_time == 0 or time == 0 or time - doc_time <= window
 
 
 @njit
-def add_id(t, low, high, owner, key):
-    """A new entry for an id that is not in the table; its number."""
-    entry = t.sizes[NUM_ENTRIES]
-    t.sizes[NUM_ENTRIES] += 1
-    t.ids[entry, 0], t.ids[entry, 1], t.owner[entry] = low, high, owner
-    mask = len(t.id_slots) - 1
-    at = np.int64(mix(low ^ key)) & mask
-    while t.id_slots[at]:
+def find_key(t, key, time, window, oldest):
+    """(document behind a key, its time): the earliest from `oldest` on and within the window; (-1, 0)."""
+    mask = len(t.key_slots) - 1
+    at = np.int64(mix(key)) & mask
+    while t.key_slots[at]:
+        entry = t.key_slots[at] - 1
+        good = t.owners[entry] >= oldest and in_window(t.key_times[entry], time, window)
+        if t.keys[entry] == key and good:
+            return t.owners[entry], t.key_times[entry]
         at = (at + 1) & mask
-    t.id_slots[at] = entry + 1
-    return entry
+    return -1, 0
 
 
 @njit
-def _find_tokens(t, low, high):
-    mask = len(t.token_slots) - 1
-    at = np.int64(low) & mask  # the lanes are a keyed hash already
-    while t.token_slots[at]:
-        doc = t.token_slots[at] - 1
-        if t.tokens[doc, 0] == low and t.tokens[doc, 1] == high:
-            return doc
+def _add_key(t, key, owner, time):
+    entry = t.sizes[NUM_KEYS]
+    t.sizes[NUM_KEYS] += 1
+    t.keys[entry], t.owners[entry], t.key_times[entry] = key, owner, time
+    mask = len(t.key_slots) - 1
+    at = np.int64(mix(key)) & mask
+    while t.key_slots[at]:
         at = (at + 1) & mask
-    return -1
-
-
-@njit
-def _place_tokens(slots, low, doc):
-    mask = len(slots) - 1
-    at = np.int64(low) & mask
-    while slots[at]:
-        at = (at + 1) & mask
-    slots[at] = doc + 1
+    t.key_slots[at] = entry + 1
 
 
 @njit
@@ -101,7 +164,7 @@ def _add_band(t, band, doc):
     at = np.int64(band) & mask
     same = 0
     while t.band_slots[at]:
-        if np.uint32(t.band_slots[at]) == band:
+        if (t.band_slots[at] & _LOW) == _U(band):
             same += 1
             if same == BUCKET:
                 return
@@ -111,139 +174,135 @@ def _add_band(t, band, doc):
 
 
 @njit
-def add_document(t, low, high, token_low, token_high, prior, bands, sketch, key):
-    """Insert a document: its id, the key of its tokens (0, 0 for none), its bands where it has a sketch; its number."""
+def _add_document(t, rows, row, prior, first):
     doc = t.sizes[NUM_DOCS]
     t.sizes[NUM_DOCS] += 1
-    t.entry[doc] = add_id(t, low, high, doc, key)
-    t.prior[doc] = prior
-    t.tokens[doc, 0], t.tokens[doc, 1] = token_low, token_high
-    if token_low or token_high:
-        _place_tokens(t.token_slots, token_low, doc)
-    begin = t.sizes[NUM_VALUES]
-    t.values[begin : begin + len(sketch)] = sketch
-    t.sizes[NUM_VALUES] = begin + len(sketch)
-    t.value_ends[doc + 1] = begin + len(sketch)
-    if len(sketch):
+    _add_key(t, rows.id_keys[row], first + doc, rows.times[row])
+    if rows.tokens[row]:
+        _add_key(t, rows.tokens[row], first + doc, rows.times[row])
+    begin, end = rows.starts[row], rows.starts[row + 1]
+    at = t.sizes[NUM_VALUES]
+    for i in range(begin, end):
+        t.values[at + i - begin] = rows.values[i]
+    t.sizes[NUM_VALUES] = at + end - begin
+    fields = t.docs[doc]
+    fields[ID_LOW], fields[ID_HIGH] = rows.ids[row, 0], rows.ids[row, 1]
+    fields[ORIGIN], fields[TIME], fields[PRIOR] = rows.origins[row], _U(rows.times[row]), _U(prior + 1)
+    fields[VALUES_END], fields[LEVEL] = _U(at + end - begin), _U(rows.levels[row])
+    if end > begin:
         for i in range(BANDS):
-            _add_band(t, bands[i], doc)
-    return doc
+            _add_band(t, rows.bands[row, i], doc)
 
 
 @njit
-def _sketch_of(t, doc):
-    return t.values[t.value_ends[doc] : t.value_ends[doc + 1]]
+def sample_in(t, doc):
+    """(sample, level) of a document, counted from 0."""
+    begin = t.docs[doc - 1, VALUES_END] if doc else _U(0)
+    return t.values[np.int64(begin) : np.int64(t.docs[doc, VALUES_END])], np.int64(t.docs[doc, LEVEL])
 
 
 @njit
-def _most_similar(t, bands, sketch, turn):
-    """(document, J) of the most similar candidate not yet stamped with `turn`; the earliest of equals; (-1, -1.0)."""
-    best, best_j = -1, -1.0
+def is_among(doc, documents):
+    """Whether a document is in a short list."""
+    found = False
+    for each in documents:
+        found |= each == doc
+    return found
+
+
+@njit
+def _most_similar(t, rows, row, first, window, own, query, query_epoch, seen, seen_epoch):
+    """(document, J, epoch): the most similar candidate but `own`, the earliest of equals; (-1, -1.0, epoch)."""
+    best, best_j, filled = -1, -1.0, False
+    sample = rows.values[rows.starts[row] : rows.starts[row + 1]]
     mask = len(t.band_slots) - 1
     for i in range(BANDS):
-        band = bands[i]
+        band = rows.bands[row, i]
         at = np.int64(band) & mask
         while t.band_slots[at]:
-            if np.uint32(t.band_slots[at]) == band:
+            if (t.band_slots[at] & _LOW) == _U(band):
                 doc = np.int64(t.band_slots[at] >> _S32) - 1
-                if t.stamp[doc] != turn:
-                    t.stamp[doc] = turn
-                    j = jaccard(_sketch_of(t, doc), sketch)
-                    if j > best_j or (j == best_j and doc < best):
-                        best, best_j = doc, j
+                fresh = add_to_set(seen, seen_epoch, _U(doc)) and not is_among(first + doc, own)
+                if fresh and in_window(np.int64(t.docs[doc, TIME]), rows.times[row], window):
+                    other, level = sample_in(t, doc)
+                    j, query_epoch = similarity(
+                        sample, np.int64(rows.levels[row]), other, level, query, query_epoch, filled
+                    )
+                    filled = True
+                    if j > best_j or (j == best_j and first + doc < best):
+                        best, best_j = first + doc, j
             at = (at + 1) & mask
-    return best, best_j
+    return best, best_j, query_epoch
 
 
 @njit
-def admit(t, ids, tokens, old_ids, has_old, sketches, threshold, key, turn, out):
-    """Decide about each record of a batch in order, and insert it; see `clet.dedup.index.Index.admit`.
+def admit(t, rows, begin, end, first, oldest, threshold, window, own, known, out):
+    """Decide about records `begin` to `end` in order, and insert them.
 
-    `tokens` are (0, 0) where a record has none. `turn` is a number not below any used before; the last one used is
-    returned. `out` is a `clet.dedup.index.Decisions` to fill.
+    `own` are earlier versions of these records, which are no candidates; the first of them, if there is any, is what
+    they supersede. Documents before `oldest` are forgotten, those from `first` on are in the tables. `known` says what
+    is in segments (see Known). `out` are Decisions to fill.
     """
-    for row in range(len(ids)):
-        low, high = ids[row, 0], ids[row, 1]
-        token_low, token_high = tokens[row, 0], tokens[row, 1]
-        turn += 1
-        out.of[row], out.similarity[row], out.new[row] = -1, -1.0, -1
-        entry = find_id(t, low, high, key)
-        if entry >= 0:
-            out.verdict[row], out.of[row] = EXACT, t.owner[entry]
+    query, query_epoch = new_set(), _U(0)
+    seen, seen_epoch = new_set(), _U(0)
+    for row in range(begin, end):
+        time = rows.times[row]
+        out.of[row], out.similarity[row] = -1, -1.0
+        same, then = known.docs[row, BY_ID], known.times[row, BY_ID]
+        if same < 0:
+            same, then = find_key(t, rows.id_keys[row], time, window, oldest)
+        if same >= 0:
+            out.verdict[row], out.of[row] = EXACT, same
+            _add_event(t, same, rows.origins[row])
             continue
-        if token_low or token_high:
-            twin = _find_tokens(t, token_low, token_high)
-            if twin >= 0:
-                out.verdict[row], out.of[row] = EXACT, twin
-                add_id(t, low, high, twin, key)
+        if rows.tokens[row]:
+            same, then = known.docs[row, BY_TOKENS], known.times[row, BY_TOKENS]
+            if same < 0:
+                same, then = find_key(t, rows.tokens[row], time, window, oldest)
+            if same >= 0:
+                out.verdict[row], out.of[row] = EXACT, same
+                _add_key(t, rows.id_keys[row], same, then)
+                _add_event(t, same, rows.origins[row])
                 continue
-        past = -1
-        if has_old[row]:
-            entry = find_id(t, old_ids[row, 0], old_ids[row, 1], key)
-            past = t.owner[entry] if entry >= 0 else -1
-        begin = sketches.starts[row]
-        sketch = sketches.values[begin : begin + sketches.lengths[row]]
-        if len(sketch):
-            version, steps = past, 0
-            while version >= 0 and steps < CHAIN:  # its own earlier versions are no candidates
-                t.stamp[version] = turn
-                version = t.prior[version]
-                steps += 1
-            near, similarity = _most_similar(t, sketches.bands[row], sketch, turn)
-            if similarity >= threshold:
-                out.verdict[row], out.of[row], out.similarity[row] = NEAR, near, similarity
-                add_id(t, low, high, near, key)
+        if rows.starts[row + 1] > rows.starts[row]:
+            seen_epoch += _U(1)
+            near, j, query_epoch = _most_similar(t, rows, row, first, window, own, query, query_epoch, seen, seen_epoch)
+            then = np.int64(t.docs[near - first, TIME]) if near >= 0 else 0
+            if known.docs[row, SIMILAR] >= 0 and known.similarity[row] >= j:  # documents in segments are earlier
+                near, j, then = known.docs[row, SIMILAR], known.similarity[row], known.times[row, SIMILAR]
+            if near >= 0 and j >= threshold:
+                out.verdict[row], out.of[row], out.similarity[row] = NEAR, near, j
+                _add_key(t, rows.id_keys[row], near, then)
+                _add_event(t, near, rows.origins[row])
                 continue
-        if past >= 0:
-            out.of[row], out.similarity[row] = past, jaccard(_sketch_of(t, past), sketch)
-        out.verdict[row] = KEPT
-        out.new[row] = add_document(t, low, high, token_low, token_high, past, sketches.bands[row], sketch, key)
-    return turn
+        prior = own[0] if len(own) else -1
+        out.verdict[row], out.of[row] = KEPT, prior
+        _add_document(t, rows, row, prior, first)
 
 
 @njit
-def restore(t, ids, owner, tokens, prior, bands, values, ends, key):
-    """Insert entries `[n]` read from a journal in their order; those that own themselves are its documents `[d]`.
-
-    `ends` `[d + 1]` bounds the sketches of the documents in `values`.
-    """
-    first = t.sizes[NUM_DOCS]
-    for i in range(len(ids)):
-        doc = t.sizes[NUM_DOCS]
-        if owner[i] == doc:
-            at = doc - first
-            sketch = values[ends[at] : ends[at + 1]]
-            add_document(t, ids[i, 0], ids[i, 1], tokens[at, 0], tokens[at, 1], prior[at], bands[at], sketch, key)
-        else:
-            add_id(t, ids[i, 0], ids[i, 1], owner[i], key)
+def _add_event(t, owner, origin):
+    at = t.sizes[NUM_EVENTS]
+    t.events[at, 0], t.events[at, 1] = _U(owner), origin
+    t.sizes[NUM_EVENTS] += 1
 
 
 @njit
-def refill_ids(t, key):
-    """Fill an empty, larger `id_slots` from the entries."""
-    mask = len(t.id_slots) - 1
-    for entry in range(t.sizes[NUM_ENTRIES]):
-        at = np.int64(mix(t.ids[entry, 0] ^ key)) & mask
-        while t.id_slots[at]:
+def _refill_keys(t):
+    mask = len(t.key_slots) - 1
+    for entry in range(t.sizes[NUM_KEYS]):
+        at = np.int64(mix(t.keys[entry])) & mask
+        while t.key_slots[at]:
             at = (at + 1) & mask
-        t.id_slots[at] = entry + 1
+        t.key_slots[at] = entry + 1
 
 
 @njit
-def refill_bands(old, new):
-    """Fill an empty, larger band table from the old one."""
+def _refill_bands(old, new):
     mask = len(new) - 1
     for slot in old:
         if slot:
-            at = np.int64(np.uint32(slot)) & mask
+            at = np.int64(slot & _LOW) & mask
             while new[at]:
                 at = (at + 1) & mask
             new[at] = slot
-
-
-@njit
-def refill_tokens(old, new, tokens):
-    """Fill an empty, larger `token_slots` from the old one."""
-    for slot in old:
-        if slot:
-            _place_tokens(new, tokens[slot - 1, 0], slot - 1)

@@ -67,6 +67,8 @@ class ShardDirectory:
                 fcntl.flock(directory._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise TryLater(f"{path}: another process writes shards there; run again when it has finished") from None
+            except OSError as error:
+                raise WriteError(f"{path}: cannot be locked: {error.strerror}") from None
             if not (directory.path / MANIFEST_NAME).exists():
                 append_entries(directory.path, [])  # from now on a directory of shards, if an empty one
             directory.entries = read_manifest(directory.path)

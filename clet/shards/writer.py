@@ -25,6 +25,7 @@ from clet.shards.format import COUNTS, FORMAT, ShardParams, windows_per_frame
 from clet.shards.mask import MaskWriter, Spans
 from clet.shards.pack import new_room
 from clet.shards.table import TableWriter
+from clet.sinks import write_all
 
 Parts = Sequence[bytes | memoryview]
 
@@ -179,14 +180,3 @@ class ShardWriter:
             self._digest.update(part)
         self._at += sum(map(len, frame))
         self._num_frames += 1
-
-
-def write_all(fd: int, parts: Parts) -> None:
-    """Write buffers one behind the other, however little a call takes. Raises OSError."""
-    views = [memoryview(part) for part in parts if len(part)]
-    while views:
-        done = os.writev(fd, views)
-        while views and done >= len(views[0]):
-            done -= len(views.pop(0))
-        if done:
-            views[0] = views[0][done:]

@@ -18,16 +18,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from clet.record import Record, make_record, record_id
 from clet.sources.interruption import Interruption
+from clet.sources.text.language import detect_language
 from clet.sources.web.page import Download, Manners, Page
 
 Document = Record
 
 MAX_FILE_BYTES = 64 << 20  # a file or body read whole into memory
+DETECT = "?"  # as `lang`: that of the text as it is kept
 MAX_TEXT_BYTES = 8 << 20  # a document; with its ids in base64 it stays below the longest line a reader takes (64 MB)
 
 
@@ -108,6 +111,12 @@ class Options:
     delay_s: float | None = None  # between two requests to one host; None: as the adapter asks
     robots: bool = True  # obey robots.txt where the adapter would
 
+    @cached_property
+    def said(self) -> dict[str, Any]:
+        """What a person said of the source that later stages should know."""
+        said = {"name": self.label, "trust": self.trust, "tags": list(self.tags)}
+        return {name: value for name, value in said.items() if value not in (None, [])}
+
 
 @dataclass
 class Context:
@@ -148,8 +157,8 @@ class Context:
     ) -> Document:
         """A record of this source, scrubbed as the options say (and as `scrub` adds), with its id.
 
-        `raw` is the SHA-256 of the bytes that the text was taken from. What a person said of the source (name, trust,
-        tags) and what was masked goes into the field `ingest`.
+        `lang` may be `DETECT`; `raw` is the SHA-256 of the bytes that the text was taken from. What a person said of
+        the source (name, trust, tags) and what was masked goes into the field `ingest`.
         """
         kinds = self.options.scrub | scrub
         masked: dict[str, int] = {}
@@ -171,15 +180,15 @@ class Context:
             license=license or self.options.license,
             meta=meta,
         )
+        if lang is DETECT:
+            record["lang"] = detect_language(record["text"])
         return self.annotate(record, masked)
 
     def annotate(self, record: Document, masked: dict[str, int]) -> Document:
         """The record with the field `ingest`, where there is anything to say; what it held before is not believed."""
         for kind, number in masked.items():
             self.count(f"masked-{kind}", number)
-        options = self.options
-        said = {"name": options.label, "trust": options.trust, "tags": list(options.tags), "masked": masked}
-        said = {name: value for name, value in said.items() if value not in (None, [], {})}
+        said = self.options.said | ({"masked": masked} if masked else {})
         record.pop("ingest", None)
         if said:
             text = record.pop("text")

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clet.record import canonical_text
-from clet.sources.adapter import Context, Document
+from clet.sources.adapter import DETECT, Context, Document
 from clet.sources.text.dates import read_date
 from clet.sources.text.decode import one_line
-from clet.sources.text.language import SAMPLE_CHARS, detect_language
 
 TEXT = ("text", "content")
 DATES = ("published", "date", "timestamp", "created")
@@ -42,7 +40,7 @@ def field_document(
         text=text,
         url=one_line(_string(fields, "url"), 2048),
         title=one_line(title) if isinstance(title, str) else None,
-        lang=_first(fields, LANGUAGES, 16) or _detect(text),
+        lang=_first(fields, LANGUAGES, 16) or DETECT,
         published=date,
         raw=raw,
         license=one_line(_string(fields, "license"), 200),
@@ -60,11 +58,3 @@ def _first(fields: Mapping[str, Any], names: tuple[str, ...], limit: int) -> str
         if (value := fields.get(name)) and isinstance(value, str) and (line := one_line(value, limit)):
             return line
     return None
-
-
-def _detect(text: str) -> str | None:
-    """`detect_language` of the canonical text, of which it sees no more than the beginning."""
-    sample = canonical_text(text[: 4 * SAMPLE_CHARS])
-    if len(text) > 4 * SAMPLE_CHARS and len(sample) < 2 * SAMPLE_CHARS:  # long runs of white space or controls
-        sample = canonical_text(text)
-    return detect_language(sample)

@@ -176,10 +176,11 @@ def _document(
         language = detect_language(text)
     else:
         text = decode_text(body)
-        if select and (reason := skip_content(path, text)):
+        is_page = looks_like_html(text)  # written by programs, often on one line, and meant to be read all the same
+        if select and not is_page and (reason := skip_content(path, text)):
             context.count(reason)
             return None
-        if looks_like_html(text):
+        if is_page:
             markup = decode_text(body, markup=True)
             title, language = page_title(markup), page_language(markup)
             text = page_text(markup, context.options.extract)

@@ -238,7 +238,8 @@ class Intake:
     def _admit(self, source: Source, document: Document) -> None:
         self._stage.counts.records_in += 1
         published = document["published"]
-        size = len(document["text"].encode())
+        text = document["text"]
+        size = len(text) if text.isascii() else len(text.encode())
         if not size:
             self._stage.reject_object(document, "deleted" if document["meta"].get("deleted") is True else "empty")
         elif size > MAX_TEXT_BYTES:

@@ -44,3 +44,11 @@ def test_the_same_seed_makes_the_same_documents():
     first, again, other = (shards.make_batches(20_000, seed) for seed in (1, 1, 2))
     assert [batch.to_frame() for batch in first] == [batch.to_frame() for batch in again]
     assert first[0].to_frame() != other[0].to_frame()
+
+
+def test_the_command_measures_as_many_tokens_as_are_asked_for(clet, tmp_path):
+    command = ["bench", "shards", "--tokens", "20000", "--seq-len", "64", "--runs", "1", "--dir", tmp_path]
+    found = json.loads(clet(*command, "--json").stdout)
+    assert found["bench"] == "shards" and 5_000 < found["tokens"] < 80_000 and found["cpu"]
+    assert b"memmap M/s" in clet(*command).stdout
+    assert list(tmp_path.iterdir()) == []

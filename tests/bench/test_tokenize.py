@@ -1,5 +1,7 @@
 """The tokenizer bench: every side encodes the same texts, and what is said of them is what came out."""
 
+import json
+
 import pytest
 from tokens_samples import byte_level, like_llama, saved
 
@@ -58,3 +60,14 @@ def test_batches_are_cut_as_ingest_cuts_them(monkeypatch):
     assert tokenize._batches(column) == [range(3), range(3, 6), range(6, 7)]
     monkeypatch.setattr(tokenize, "BATCH_BYTES", 20)
     assert tokenize._batches(column) == [range(2), range(2, 4), range(4, 6), range(6, 7)]
+
+
+def test_the_command_takes_texts_of_sources_and_shows_a_table(clet, workshop):
+    command = ["bench", "tokenize", f"file:{workshop / 'docs'}", "--tokenizer", workshop / "model", "--runs", "1"]
+    done = clet(*command)
+    assert done.returncode == 0, done.stderr
+    assert b"clet batches" in done.stdout and b"same ids" in done.stdout
+    found = json.loads(clet(*command, "--json", "--mb", "1").stdout)
+    assert (found["bench"], found["documents"]) == ("tokenize", 12)
+    nothing = clet("bench", "tokenize", "file:/nonexistent", "--tokenizer", workshop / "model")
+    assert nothing.returncode == 65 and b"/nonexistent" in nothing.stderr

@@ -22,7 +22,7 @@ def lines(make, size: int = 90) -> bytes:
             ids = previous.copy()
             ids[40] = 50_000
         previous = ids
-        made.append(make(f"Document {i}.", ids=ids))
+        made.append(make(" ".join(f"w{i}" for i in ids), ids=ids))
     return b"".join(orjson.dumps(record) + b"\n" for record in made)
 
 
@@ -75,3 +75,46 @@ def test_a_state_made_by_another_command_is_refused(record, clet):
     done = clet("dedup", "--state", "s", "-o", "y.clet", input=lines(record, 6))
     assert done.returncode == 2
     assert b"belongs to clet prioritize" in done.stderr
+
+
+def summary(done) -> dict:
+    return orjson.loads(done.stderr.splitlines()[-1])
+
+
+def test_marks_spans_and_evaluation_files(record, clet, tmp_path):
+    body = lines(record)
+    (tmp_path / "in.jsonl").write_bytes(body)
+    marked = clet("dedup", "--mark", "--plain", "in.jsonl")
+    notes = [orjson.loads(line)["dedup"] for line in marked.stdout.splitlines()]
+    assert (len(notes), max(note["size"] for note in notes)) == (90, 2)
+    first = orjson.loads(body.splitlines()[0])
+    (tmp_path / "eval.txt").write_text(first["text"])
+    done = clet("dedup", "--against", "eval.txt", "--json", "-o", "clean.jsonl", "in.jsonl")
+    assert summary(done)["rejected"]["contaminated"] >= 1
+    assert orjson.loads(done.stderr.splitlines()[0])["records"] == summary(done)["rejected"]["contaminated"]
+    spans = clet("dedup", "--spans", "20", "--near", "1", "--json", "-o", "spans.jsonl", "in.jsonl")
+    assert summary(spans)["masked_tokens"] > 500
+
+
+def test_a_bloom_state_stays_small_and_knows_what_it_saw(record, clet, tmp_path):
+    body = lines(record)
+    line = ["dedup", "--bloom", "16", "--capacity", "4000", "--state", "seen", "--json", "-o", "out.clet"]
+    done = clet(*line, input=body)
+    assert summary(done)["out"] == 60
+    done = clet(*line, input=body)
+    assert (summary(done)["out"], done.returncode) == (0, 0)
+    assert sum(path.stat().st_size for path in (tmp_path / "seen").iterdir()) < 1000 * 16 + 9000
+    assert b"near 0.8 (now 0.9)" in clet(*line, "--near", "0.9", input=body).stderr
+
+
+def test_flags_that_contradict_each_other_are_refused(clet):
+    for flags in (["--bloom", "16", "--mark"], ["--bloom", "16", "--spans", "50"], ["--cut"], ["--window", "soon"]):
+        assert clet("dedup", *flags, input=b"").returncode == 2, flags
+    assert clet("dedup", "--spans", "50", "--cut", "--mark", input=b"").returncode == 2
+
+
+def test_cat_shows_what_an_index_says_of_itself(record, clet):
+    assert clet("dedup", "--state", "seen", "-o", "out.clet", input=lines(record)).returncode == 0
+    head, segment = map(orjson.loads, clet("cat", "seen").stdout.splitlines())
+    assert head["values"]["documents"] == segment["info"]["documents"] == 60
+    assert segment["info"]["sections"]["docs"][1] == 60 * 8

@@ -74,6 +74,23 @@ def test_megatron_reads_each_lane_as_documents(tmp_path, lanes):
     assert len(list((tmp_path / "out").iterdir())) == 4
 
 
+def test_megatron_cores_own_reader_reads_it(tmp_path, shard_tools, lanes):
+    """Needs megatron-core (its wheel alone, without what it asks for, is enough beside torch)."""
+    reading = pytest.importorskip("megatron.core.datasets.indexed_dataset")
+    entries, expected = lanes
+    export_shards(entries, tmp_path / "out", "megatron")
+    for lane, documents in expected.items():
+        for in_memory in (True, False):
+            found = reading.IndexedDataset(str(tmp_path / "out" / lane), mmap=in_memory)
+            assert [found[i].tolist() for i in range(len(found))] == documents
+            assert found.index.dtype == np.uint16
+            assert found.document_indices.tolist() == list(range(len(documents) + 1))
+    _, (entry,) = shard_tools.write(tmp_path / "wide", [shard_tools.batch([[1, 70_000], [5]], dtype=np.uint32)])
+    export_shards([entry], tmp_path, "megatron")
+    wide = reading.IndexedDataset(str(tmp_path / "main"))
+    assert [wide[i].tolist() for i in range(len(wide))] == [[1, 70_000], [5]] and wide.index.dtype == np.int32
+
+
 def test_wide_ids_become_int32_for_megatron(tmp_path, shard_tools):
     _, (entry,) = shard_tools.write(tmp_path / "in", [shard_tools.batch([[1, 70_000]], dtype=np.uint32)])
     export_shards([entry], tmp_path, "megatron")

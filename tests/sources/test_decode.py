@@ -84,6 +84,16 @@ def test_an_encoding_that_nobody_declares_is_told_by_the_bytes(text, encoding):
     assert decode_text(text.encode(encoding)) == text
 
 
+def test_utf8_and_windows_1252_in_one_text_are_read_piece_by_piece():
+    body = "caf\u00e9 \u201cna\u00efve\u201d ".encode() + "r\u00e9sum\u00e9 \u20ac".encode("cp1252")
+    assert decode_text(body) == "caf\u00e9 \u201cna\u00efve\u201d r\u00e9sum\u00e9 \u20ac"
+
+
+@pytest.mark.parametrize("text", ["\u00abLIBERT\u00c9\u00bb et \u00ab\u00c9T\u00c9\u00bb", "F\u00fc\u00dfe", GERMAN])
+def test_windows_1252_alone_is_not_taken_for_a_mixture(text):
+    assert decode_text(text.encode("cp1252")) == text
+
+
 @pytest.mark.parametrize("body", [b"\x7fELF\0\0\1", bytes(range(1, 32)) * 9 + b"\xff", b"a" * 5000 + b"\0\xff"])
 def test_binary_is_not_text(body):
     with pytest.raises(NotText):

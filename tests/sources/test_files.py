@@ -199,3 +199,13 @@ def test_nothing_there_is_unreachable(tmp_path, context):
     with pytest.raises(SourceFailed, match="no such file") as failure:
         read(tmp_path / "nowhere", context())
     assert failure.value.unreachable
+
+
+def test_a_page_on_one_line_is_read_and_minified_code_is_not(tmp_path, context):
+    root = tmp_path / "d"
+    root.mkdir()
+    (root / "page.html").write_text(PAGE.format("Ein langer Absatz. " * 300))
+    (root / "code.js").write_text("var a=1;" * 1000)
+    given = context("file")
+    assert [document["meta"]["path"] for document in read(root, given)] == ["page.html"]
+    assert given.outlet.counts == {"minified": 1}

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from clet.record import canonical_text
+from clet.sources.feed.recent import Recent
 from clet.sources.text.decode import one_line
 from clet.sources.text.extract import fragment_text
 
@@ -25,6 +26,7 @@ MAX_TAGS = 32
 MAX_ENCLOSURES = 8
 MAX_NAME_CHARS = 2048
 MAX_OPEN_FORMATTING = 100
+RECENT_BYTES = 16 << 20  # of text taken from markup is kept for the next poll
 
 _ELEMENTS = (
     "a|abbr|acronym|address|article|aside|audio|b|big|blockquote|br|button|caption|center|cite|code|col|colgroup|dd|"
@@ -92,20 +94,23 @@ def shown_text(text: Text) -> str:
     if "<" not in value and "&" not in value:
         return canonical_text(value.replace("\u00a0", " "))
     if (_END_TAG if text.plain else _TAG).search(value):
-        return _without_markup(value)
+        return _WITHOUT_MARKUP(value)
     if text.plain or "&" not in value:
         return canonical_text(value.replace("\u00a0", " "))
     plain = unescape(value)
     if _ESCAPED.search(value) and _END_TAG.search(plain):  # escaped twice, as nothing else in it is markup
-        return _without_markup(plain)
+        return _WITHOUT_MARKUP(plain)
     return canonical_text(plain.replace("\u00a0", " "))
 
 
 def _without_markup(value: str) -> str:
-    """Resiliparse leaves figures out, but in feeds they hold tables, quotations and whole slide shows."""
+    """The text of markup, figures as any part: in feeds they hold tables, quotations and whole slide shows."""
     if value.count("<") > MAX_OPEN_FORMATTING and _is_entangled(value):
         value = _FORMATTING.sub("", value)
     return fragment_text(_FIGURE.sub(r"\1div", value))
+
+
+_WITHOUT_MARKUP = Recent(_without_markup, RECENT_BYTES)
 
 
 def _is_entangled(value: str) -> bool:

@@ -26,7 +26,7 @@ from lxml import etree
 
 from clet.sources.adapter import SourceFailed
 from clet.sources.feed.entry import TERMINAL_SEQUENCE
-from clet.sources.text.decode import decode_text
+from clet.sources.text.decode import PASTED, decode_text
 
 MAX_MARKUP = 1 << 20  # tags; a feed that fills the 32 MB which the fetcher allows has half of that
 MAX_DEPTH = 200
@@ -41,7 +41,6 @@ _HEAD_CHARS = 4096
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*>", re.IGNORECASE)
 _ENCODING = re.compile(rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})""", re.IGNORECASE)
 _MULTIBYTE = re.compile(r"(?:x-)?(?:gb|big5|s.?jis|shift|euc|ks_c|iso-2022|hz|cp9|utf-7)", re.IGNORECASE)
-_PASTED = {0xDC00 + code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0x100)}
 _DOCTYPE = re.compile(r"<!DOCTYPE\b", re.IGNORECASE)
 _ROOT = re.compile(r"<[A-Za-z_]")
 _IN_DOCTYPE = re.compile(r"[\"'\[\]>]|<!--")
@@ -97,7 +96,7 @@ def _decoded(body: bytes, charset: str | None) -> str:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = decode_text(body, charset, markup=True)
-    return body.decode("utf-8", "surrogateescape").translate(_PASTED) if "\ufffd" in text else text
+    return body.decode("utf-8", "surrogateescape").translate(PASTED) if "\ufffd" in text else text
 
 
 def without_doctype(text: AnyStr) -> AnyStr:

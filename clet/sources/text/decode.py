@@ -44,6 +44,10 @@ _ALIASES = {
     "euc-kr": "cp949",
     "x-sjis": "cp932",
 }
+# Bytes that UTF-8 has no use for (as Python escapes them), read as Windows-1252.
+PASTED = {0xDC00 + code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0x100)}
+_PIECES = re.compile(rb"[\xc2-\xf4][\x80-\xbf]{1,3}|[\x80-\xff]")  # of UTF-8 beyond ASCII, and bytes that are none
+_WESTERN = (b"\xc2", b"\xc3", b"\xe2\x80")  # how UTF-8 begins what Western languages need
 # Codecs in which most sequences of bytes are no text, so that decoding is a test.
 _WIDE = ("big5", "cp932", "cp949", "euc", "gb", "hz", "iso2022", "johab", "shift", "utf")
 # Codecs that turn bytes into something else than a document's text.
@@ -74,9 +78,15 @@ def decode_text(body: bytes, declared: str | None = None, *, markup: bool = Fals
                 return text
     if not markup and _is_binary(body):
         raise NotText("binary")
-    if _nearly_utf8(body):
+    pieces = _PIECES.findall(body[: 1 << 20])
+    good = sum(len(piece) > 1 for piece in pieces)
+    if good > 9 * (len(pieces) - good):  # with a few broken places
         return body.decode("utf-8", "replace")
-    return body.decode(_detect(body), "replace")
+    name = _detect(body)
+    # Both, as where people paste: no text in Windows-1252 has so many of these pairs.
+    if name == "cp1252" and 4 * sum(piece.startswith(_WESTERN) for piece in pieces if len(piece) > 1) > len(pieces):
+        return body.decode("utf-8", "surrogateescape").translate(PASTED)
+    return body.decode(name, "replace")
 
 
 def _try(name: str, body: bytes) -> str | None:
@@ -130,17 +140,6 @@ def _is_binary(body: bytes) -> bool:
     head = body[:_HEAD_BYTES]
     control = sum(byte < 32 and byte not in b"\t\n\x0b\x0c\r\x1b" for byte in head)
     return control * 100 > len(head) or b"\0" in body
-
-
-def _nearly_utf8(body: bytes) -> bool:
-    """UTF-8 with a few broken places rather than another encoding: nine of ten multi-byte starts decode."""
-    good = bad = 0
-    for piece in re.findall(rb"[\xc2-\xf4][\x80-\xbf]{1,3}|[\x80-\xff]", body[: 1 << 20]):
-        if len(piece) > 1:
-            good += 1
-        else:
-            bad += 1
-    return good > 9 * bad
 
 
 def one_line(text: str | None, limit: int = 500) -> str | None:

@@ -1,0 +1,83 @@
+"""Kernels: compiled once, loaded afterwards without the compiler, and both give the same."""
+
+import subprocess
+import sys
+
+import pytest
+
+KERNELS = """
+from clet.kernels import njit
+import numpy as np
+
+@njit
+def add(values, by):
+    out = np.empty_like(values)
+    for i in range(len(values)):
+        out[i] = values[i] + by
+    return out
+
+@njit(inline="always")
+def twice(x):
+    return 2 * x
+
+@njit
+def both(values, by):
+    return add(values, twice(by)).sum(), np.bool_(by > 3)
+
+@njit
+def later(values):
+    return np.sort(values)[::-1]
+"""
+USE = """
+import sys
+from kernels_under_test import both, later
+import numpy as np
+print(both(np.arange(5), 4), sum(both.stats.cache_hits.values()))
+if len(sys.argv) > 1:
+    print(later(np.arange(3)), sum(later.stats.cache_hits.values()))
+print("numba.cpython.cmathimpl" in sys.modules, "awkward" in sys.modules)
+"""
+
+
+@pytest.fixture
+def use(tmp_path):
+    """Runs USE with a cache of its own, and gives the lines that it prints."""
+    (tmp_path / "kernels_under_test.py").write_text(KERNELS)
+
+    def run(*words):
+        done = subprocess.run(
+            [sys.executable, "-c", USE, *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "CLET_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": _path(tmp_path)},
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run
+
+
+def _path(folder):
+    import clet
+
+    return f"{folder}:{clet.__path__[0]}/.."
+
+
+def test_a_kernel_is_compiled_once_and_then_loaded_without_the_compiler(use):
+    assert use() == ["(50, True) 0", "True False"]
+    assert use() == ["(50, True) 1", "False False"]
+
+
+def test_a_kernel_that_is_new_is_compiled_beside_one_that_is_loaded(use):
+    use()
+    assert use("more")[:2] == ["(50, True) 1", "[2 1 0] 0"]
+    assert use("more")[:2] == ["(50, True) 1", "[2 1 0] 1"]
+
+
+def test_a_changed_kernel_is_compiled_anew(use, tmp_path):
+    use()
+    path = tmp_path / "kernels_under_test.py"
+    path.write_text(KERNELS.replace("values[i] + by", "values[i] + by + 1"))
+    assert use()[0] == "(55, True) 0"
