@@ -91,10 +91,13 @@ def top_ngrams(word_of, counts, sizes, keys, count, total, least, slots, values,
     for k in range(6):
         out[k] = 0
     limit = least * total
-    longest = np.int64(0)  # of four words in a row
-    for i in range(count):
-        size = np.int64(sizes[i]) + (sizes[i - 1] if i > 0 else 0) + (sizes[i - 2] if i > 1 else 0)
-        longest = max(longest, size + (sizes[i - 3] if i > 2 else 0))
+    longest = window = np.int64(0)  # characters of four words in a row
+    for i in range(min(count, 4)):
+        window += sizes[i]
+    longest = window
+    for i in range(4, count):
+        window += np.int64(sizes[i]) - sizes[i - 4]
+        longest = max(longest, window)
     enough = limit / (longest + 3)  # what occurs less often is in no n-gram that matters
     b2 = b3 = b4 = np.int64(0)
     run = 0
