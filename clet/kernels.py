@@ -10,12 +10,14 @@ import functools
 import hashlib
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from clet import __version__
+from clet.log import log
 
 KERNEL_ROOMS = ("bench", "dedup", "priority", "shards")
 KEEP_S = 30 * 86_400
@@ -81,6 +83,7 @@ from numba.core.runtime import rtsys  # noqa: E402
 entrypoints._already_initialized = True
 
 prange = numba.prange
+_told = False
 
 
 class _Cache(FunctionCache):
@@ -88,9 +91,15 @@ class _Cache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The kernel for these types, or None; then the compiler prepares itself."""
+        global _told
         rtsys.initialize(target_context)
         with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
+            kernel = self._load_overload(sig, target_context)
+        if kernel is None and not _told:
+            _told = True
+            if sys.stderr is not None and sys.stderr.isatty():  # a person wonders; a log need not know
+                log.info("compiling for this machine, once; it takes up to a minute")
+        return kernel
 
 
 def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:

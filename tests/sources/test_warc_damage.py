@@ -137,7 +137,9 @@ def test_many_broken_records_are_summed_up_after_twenty_lines(read):
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>" + PAGE.encode(), b"junk" * 1000, gzip.compress(b"junk" * 1000), b"\x1f\x8bxx"]
+    "body",
+    [b"<html>" + PAGE.encode(), b"junk" * 1000, gzip.compress(b"junk" * 1000, mtime=0), b"\x1f\x8bxx"],
+    ids=["html", "junk", "junk in gzip", "no gzip"],
 )
 def test_what_is_no_archive_fails_in_one_line(read, body):
     with pytest.raises(SourceFailed, match="no web archive that can be read"):
