@@ -28,7 +28,6 @@ from clet.exits import InputError, UsageError
 SAMPLE_S = 0.2
 _ALONE = """
 import sys, time, orjson
-from clet.sources.tokenise import groups
 from clet.tokens import Tokenizer, set_jobs
 set_jobs(int(sys.argv[3]))
 tokenizer = Tokenizer.load(sys.argv[1], fast=sys.argv[4] == "fast")
@@ -38,7 +37,7 @@ engine = tokenizer.choose_engine()
 load_s = time.perf_counter() - start
 tokenizer.encode(texts[:8])
 start = time.perf_counter()
-tokens = sum(len(tokenizer.encode(group).values) for group in groups(texts))
+tokens = sum(len(tokenizer.encode(texts[i : i + 256]).values) for i in range(0, len(texts), 256))
 seconds = time.perf_counter() - start
 print(orjson.dumps({"engine": engine, "load_s": load_s, "seconds": seconds, "tokens": tokens}).decode())
 """

@@ -1,20 +1,16 @@
 """Documents into batches, in order, with the ids of one tokenizer.
 
 A document is tokenised once, here; every later stage works on the ids. Batches are cut by count and bytes of text
-alone, so they do not depend on the number of threads. Cost: that of the tokenizer (about 0.5 M tokens/s a core);
-memory: one batch, and what the tokenizer holds for one group of its texts.
+alone, so they do not depend on the number of threads. Cost: that of the tokenizer; memory: one batch, and what the
+tokenizer holds for some of its texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
-from clet.batch import Batch, Ragged
+from clet.batch import Batch
 from clet.sources.adapter import Document
 from clet.streams import BATCH_BYTES, BATCH_RECORDS
 from clet.tokens import Tokenizer
-
-GROUP_CHARS = 1 << 20  # given to the tokenizer at once: its own objects take about 400 bytes a token meanwhile
 
 
 class Tokeniser:
@@ -40,18 +36,4 @@ class Tokeniser:
         batch = Batch.from_records(documents)
         if self._tokenizer is None:
             return batch
-        ids = [self._tokenizer.encode(texts) for texts in groups(document["text"] for document in documents)]
-        return batch.with_tokens(Ragged.concat(ids), self._tokenizer.fingerprint)
-
-
-def groups(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in order, about GROUP_CHARS together, at least one a group."""
-    group, size = [], 0
-    for text in texts:
-        group.append(text)
-        size += len(text)
-        if size >= GROUP_CHARS:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+        return batch.with_tokens(self._tokenizer.encode_ragged(batch.text, trusted=True), self._tokenizer.fingerprint)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from clet.batch import Ragged
+from clet.kernels import leaf
 from clet.tokenizing.characters import ACTIVE, UNKNOWN, suspects
 from clet.tokenizing.reference import Reference
 from clet.tokenizing.shapes import Unsupported, fast_spec, plain_tokens
@@ -173,14 +174,9 @@ class FastEngine:
 
     def _cut(self, ids: np.ndarray, rows: int) -> Ragged | None:
         """The ids of `rows` texts, or None if there are not as many."""
-        at = np.flatnonzero(ids == self._separator_id)
-        if len(at) != rows - 1:
-            return None
-        offsets = np.zeros(rows + 1, np.int64)
-        offsets[1:-1] = at - np.arange(rows - 1)
-        offsets[-1] = len(ids) - len(at)
-        values = ids.astype(self._dtype, copy=False)
-        return Ragged(np.delete(values, at) if len(at) else values, offsets)
+        values, offsets = np.empty(len(ids), self._dtype), np.zeros(rows + 1, np.int64)
+        size = _without(ids, self._separator_id, values, offsets)
+        return None if size < 0 else Ragged(values[:size], offsets)
 
     def _bound_cache(self, text_bytes: int) -> None:
         self._text_bytes += text_bytes
@@ -192,6 +188,23 @@ class FastEngine:
                 self._load()
             except Unsupported as error:
                 raise EngineFailed(f"it cannot be loaded again: {error}") from None
+
+
+@leaf
+def _without(ids, separator, values, offsets):
+    """Copy ids but the separators, where rows end; how many, or -1 if there are not as many rows as in `offsets`."""
+    size, row, last = 0, 1, len(offsets) - 1
+    for i in range(len(ids)):
+        if ids[i] != separator:
+            values[size] = ids[i]
+            size += 1
+        elif row >= last:
+            return -1
+        else:
+            offsets[row] = size
+            row += 1
+    offsets[last] = size
+    return size if row == last else -1
 
 
 def _expected(error: BaseException) -> str:
