@@ -81,8 +81,6 @@ def main() -> int:
             return 141
         sys.stderr.write(f"clet: stdout: {error.strerror}\n")
         return 74
-    # Imports make half a million objects that stay: looking through them for cycles is a tenth of a stage's start.
-    gc.set_threshold(50_000, 20, 100)
     from clet.cli import run
 
     status = run(arguments)

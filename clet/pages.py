@@ -11,6 +11,7 @@ word, however many of its bits, is always found, several with probability 1 - 2^
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from collections.abc import Iterable, Mapping
@@ -151,8 +152,9 @@ class PageWriter:
 
     def abort(self) -> None:
         """Close and remove the file."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what stays behind counts for nothing
+            self._file.close()
+        remove(self.path)
 
     def _put(self, body: bytes) -> None:
         self._waiting.append(body)
@@ -222,6 +224,21 @@ class Pages:
                 f"{self.path}: checksum of page {self.mapped.bad[0] - 1} differs: the state is damaged; "
                 "restore it or give another --state"
             )
+
+
+def remove(path: Path) -> None:
+    """Delete a file that nobody names any more; if that fails it is tried again by whoever finds it."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def remove_unnamed(folder: Path, prefix: str, named: Iterable[str]) -> None:
+    """Delete the files of runs that did not commit: those with the prefix that the state does not name."""
+    known = set(named)
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(prefix) and name not in known:
+                remove(folder / name)
 
 
 def _write(file: Any, body: bytes) -> None:

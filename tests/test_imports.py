@@ -13,7 +13,7 @@ ALLOWED = {  # stage: other stages it may use
     "evaluate": {"model", "shards"},
     "sync": {"model"},
     # what is measured from inside: texts found, windows written and read, poison let through, what order teaches
-    "bench": {"sources", "shards", "priority", "model", "train", "evaluate"},
+    "bench": {"sources", "dedup", "shards", "priority", "model", "train", "evaluate"},
 }
 FACE = {"cli", "commands", "__main__"}
 

@@ -181,6 +181,34 @@ def ingest(
     return 0
 
 
+def dedup(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Records with text and tokens.")],
+    *,
+    tokenizer: BenchTokenizer,
+    runs: Runs = 3,
+    documents: Annotated[
+        int, typer.Option("--documents", min=1000, metavar="N", help="Documents to fill Bloom filters with.")
+    ] = 1_000_000,
+    peers: Annotated[
+        bool, typer.Option("--peers/--no-peers", help="Measure rensa and datasketch beside, where installed.")
+    ] = True,
+) -> int:
+    """Recall, precision and speed of clet dedup against an exact join, of its spans, and the bytes of its indexes.
+
+    With --json the result, raw samples included, is one JSON object on standard output.
+    """
+    from clet.bench import report
+    from clet.bench.dedup import measure, show
+
+    figures = measure(files, tokenizer, runs=runs, documents=documents, peers=peers)
+    result = {"bench": "dedup", **report.conditions(), **figures}
+    if log.json:
+        report.show_json(result)
+    else:
+        show(result)
+    return 0
+
+
 def prioritize(
     files: Annotated[
         list[str] | None,
@@ -225,4 +253,11 @@ def prioritize(
     return 0
 
 
-SUBCOMMANDS = {"pipeline": pipeline, "ingest": ingest, "tokenize": tokenize, "shards": shards, "prioritize": prioritize}
+SUBCOMMANDS = {
+    "pipeline": pipeline,
+    "ingest": ingest,
+    "tokenize": tokenize,
+    "dedup": dedup,
+    "prioritize": prioritize,
+    "shards": shards,
+}

@@ -35,8 +35,8 @@ from clet.dedup.minhash import K, Shape, mix
 from clet.dedup.table import KEPT, NEAR, Decisions, Rows
 from clet.exits import InputError, UsageError
 from clet.kernels import njit
-from clet.pages import PAGE_WORDS, Mapped, Pages, PageWriter, check_page, check_words
-from clet.state import State, fsync_directory
+from clet.pages import PAGE_WORDS, Mapped, Pages, PageWriter, check_page, check_words, remove, remove_unnamed
+from clet.state import State
 
 GROUPS = 16
 GENERATIONS = 4
@@ -181,10 +181,7 @@ class BloomIndex:
     def _load(self, state: State) -> None:
         entries = state.values.get("generations", [])
         self._next_file, self._seen = state.values.get("next_file", 0), state.values.get("documents", 0)
-        known = {entry["file"] for entry in entries}
-        for path in state.directory.glob("filter-*"):
-            if path.name not in known:  # of a run that did not commit
-                path.unlink(missing_ok=True)
+        remove_unnamed(state.directory, "filter-", (entry["file"] for entry in entries))
         blocks = max(1, math.ceil(self._room * self._bits_each / (64 * BLOCK_WORDS)))
         self._generations = [_Generation.open(state.directory, entry, blocks) for entry in entries]
 
@@ -269,10 +266,9 @@ class BloomIndex:
             "next_file": self._next_file,
             "documents": self._seen,
         }
-        fsync_directory(folder)
-        self._state.commit()
+        self._state.commit()  # which makes names durable before HEAD says them
         for name in old - {each.entry["file"] for each in self._generations}:
-            (folder / name).unlink(missing_ok=True)
+            remove(folder / name)
 
     def header(self) -> dict[str, Any]:
         """What the index says of itself, for reports; `wrong` is the chance that an unrelated record is dropped."""

@@ -26,7 +26,6 @@ segments in its page cache. On disk 0.4 KB a document and 4 bytes a shingle up t
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -43,7 +42,8 @@ from clet.dedup.segment import Segment
 from clet.dedup.spans import SpanSet
 from clet.dedup.table import KEPT, Decisions, Known, Rows
 from clet.exits import InputError
-from clet.state import State, fsync_directory
+from clet.pages import remove, remove_unnamed
+from clet.state import State
 
 PARAMS = {
     "method": "one-permutation minhash of words",
@@ -103,10 +103,7 @@ class Index:
     def _load(self, state: State) -> None:
         entries = state.values.get("segments", [])
         self._next_file, self._clock = state.values.get("next_file", 0), state.values.get("clock", 0)
-        known = {entry["file"] for entry in entries}
-        for path in state.directory.glob("segment-*"):
-            if path.name not in known:  # of a run that did not commit
-                path.unlink(missing_ok=True)
+        remove_unnamed(state.directory, "segment-", (entry["file"] for entry in entries))
         self._segments = [Segment(state.directory, entry) for entry in entries]
         for older, newer in pairwise(self._segments):
             if newer.first < older.end:
@@ -260,11 +257,13 @@ class Index:
             "clock": self._clock,
             "documents": self.first,
         }
-        fsync_directory(folder)  # a HEAD that names a file must not outlive the file's name
-        self._state.commit()
+        self._state.commit()  # which makes names durable before HEAD says them
         for name in old - {each.entry["file"] for each in self._segments}:
-            with contextlib.suppress(OSError):  # what stays behind counts for nothing
-                (folder / name).unlink()
+            remove(folder / name)
+
+    def flush(self) -> None:
+        """Make a segment of what is in memory, as a commit does."""
+        self._spill()
 
     def _spill(self) -> None:
         """Make the tables a segment, and merge."""
@@ -298,7 +297,7 @@ class Index:
     def _discard(self, gone: Segment) -> None:
         """Delete a file that HEAD does not name; one that it names stays until the next commit."""
         if self._state is None or gone.entry not in self._state.values.get("segments", []):
-            gone.pages.path.unlink(missing_ok=True)
+            remove(gone.pages.path)
 
     def _forget(self) -> None:
         """Let go of segments that are older than the window by the clock of the records.

@@ -8,7 +8,6 @@ batch, and the cursors.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -247,7 +246,7 @@ class Intake:
         elif self._since is not None and published is not None and published < self._since:
             self._stage.reject_object(document, "old")
         else:
-            self.report.add(source, Counter(documents=1))
+            self.report.count(source, "documents")
             met = self._met[source.key]
             met.documents += 1
             if published is not None and (met.newest is None or published > met.newest):

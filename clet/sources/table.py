@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property, replace
 from urllib.parse import urlsplit
 
 from clet.exits import UsageError
@@ -35,12 +36,12 @@ class Source:
     options: Options = Options()
     interval_s: float | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """What messages call it: its name in the sources file, else the operand, a password in a URL left out."""
         return self.options.label or f"{self.adapter}:{shown(without_credentials(self.locator))}"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names its cursor in the state; the same from every working directory."""
         local = self.locator != "-" and not is_url(self.locator) and not is_ssh_shorthand(self.locator)

@@ -1,5 +1,6 @@
 """clet shard struck at a random system call: the old directory or the new one, the error said, nothing half applied."""
 
+import resource
 import shutil
 
 import pytest
@@ -76,4 +77,27 @@ def test_a_kill_at_any_moment_leaves_old_or_new(scene, tmp_path, shard_tools, se
         assert (folder / "out" / "manifest.jsonl").read_bytes() in (old, new["manifest.jsonl"]), (seed, outcome)
         shard(folder, *flags)
         assert shard_tools.files(folder / "out") == new, (seed, outcome)
+        shutil.rmtree(folder)
+
+
+def test_a_file_that_may_not_grow_leaves_the_old_directory(scene, tmp_path, shard_tools):
+    """A limit on the size of files is what a full disk is, at any byte and without privileges."""
+    before, flags, new, _ = scene
+    old = shard_tools.files(before / "out")
+    largest = max(map(len, new.values()))
+    for limit in range(500, largest + 200, 97):  # what is said goes to a file too
+        folder = tmp_path / str(limit)
+        shutil.copytree(before, folder)
+
+        def limited(folder=folder, limit=limit):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            return shard(folder, *flags)
+
+        outcome = strike(limited)
+        if limit > largest:
+            assert outcome.status == ExitCode.OK and shard_tools.files(folder / "out") == new
+        else:
+            assert outcome.status == ExitCode.WRITE_FAILED, (limit, outcome)
+            assert outcome.said.count("\n") == 1 and "File too large" in outcome.said, (limit, outcome)
+            assert shard_tools.files(folder / "out") == old, limit
         shutil.rmtree(folder)
