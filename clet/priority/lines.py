@@ -66,7 +66,7 @@ _DASH, _ROUND_BULLET, _CURLY_BRACKET, _BRACKET = 45, 0x2022, 123, 93
 
 
 @leaf
-def line_stats(data, classes, lines, num_lines, ascii_only, flags, codes, word_of, tally, slots, out):
+def line_stats(data, classes, lines, num_lines, ascii_only, with_c4, flags, codes, word_of, tally, slots, out):
     """Fill `out` `[NUM_LINE_STATS]`; `codes` are bits of each different word (`PHRASE_WORDS`), `slots` scratch."""
     filled = 0
     for line in range(num_lines):
@@ -123,7 +123,8 @@ def line_stats(data, classes, lines, num_lines, ascii_only, flags, codes, word_o
             out[LOOKED_AT] += 1
             out[STATEMENTS] += _is_statement(data, first, last)
         _line_end(data, classes, first, last, end, out)
-        _c4_line(data, first, last, flags, codes, word_of, unit_begin, units, tally, out)
+        if with_c4:
+            _c4_line(data, first, last, flags, codes, word_of, unit_begin, units, tally, out)
     _end_paragraph(paragraph, paragraph_chars, raw, mask, out)
     out[ALL_LINES] = num_lines - (1 if lines[num_lines - 1, 0] == lines[num_lines - 1, 3] else 0)
 
@@ -193,7 +194,7 @@ def _c4_line(data, first, last, flags, codes, word_of, unit, units, tally, out):
         found |= codes[word_of[i]]
     if runs < 3 or (tally[LONG_RUNS] and _has_long_run(data, first, last)):
         return
-    if found & np.uint32(IPSUM) and _follow(codes, word_of, unit, units, LOREM, IPSUM):
+    if found & np.uint32(IPSUM) and follow(codes, word_of, unit, units, LOREM, IPSUM):
         out[PLACEHOLDER] = 1
         return
     if found & np.uint32(JAVASCRIPT):
@@ -248,7 +249,8 @@ def _has_long_run(data, at, last):
 
 
 @leaf
-def _follow(codes, word_of, unit, units, one, other):
+def follow(codes, word_of, unit, units, one, other):
+    """Whether a word of one code stands before one of the other."""
     for i in range(unit, units - 1):
         if codes[word_of[i]] & np.uint32(one) and codes[word_of[i + 1]] & np.uint32(other):
             return True

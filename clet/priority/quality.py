@@ -108,7 +108,13 @@ class QualityTables:
         size = len(batch)
         least = OWN_LEAST if self._own else PUBLISHED_LEAST
         stats, sums = measure(
-            batch, self._scratch, self._table, weights=self._weights, whole=not self._own, least=least
+            batch,
+            self._scratch,
+            self._table,
+            weights=self._weights,
+            whole=not self._own,
+            with_c4="c4" in self._rules,
+            least=least,
         )
         has_ids = self._table is not None and batch.fingerprint == self._table.fingerprint
         judged = np.full(size, True) if has_ids else batch.has_text.astype(bool)

@@ -6,13 +6,15 @@ counted twice. `intern` gives each different word of a text a number and its cou
 twice can only be where every word of it does, and what can be in it at most follows from counts alone:
 
 - an n-gram occurs at most as often as the rarest of its words, so that one pass over the counts bounds the most
-  frequent one for each n;
+  frequent one for each n, looking closer only where words in a row are frequent enough to matter;
 - a repeated n-gram of five words or more begins with a repeated 5-gram: the characters in those bound all the others.
 
 A measure whose bound stays below `least` of the text is reported as 0 and costs no table. `least` is half of the
 lowest limit that a rule sets, where a score begins to fall: verdicts and scores are those of the full count (tested).
 Otherwise the table holds only n-grams that can occur twice. Keys of n-grams are differences of a running polynomial
 hash modulo 2^64 over well-mixed word keys: one multiplication each.
+
+A text that breaks one limit is lost: where the caller says so, what comes after is not counted.
 
 Cost: 8 to 10 ns a word for interning, 3 for the bounds; up to 100 more where a text repeats itself. Memory 40 bytes a
 word.
@@ -25,8 +27,10 @@ import numpy as np
 from clet.kernels import leaf
 from clet.priority.keys import mixed
 
-TOPS = (2, 3, 4)
-DUPLICATES = (5, 6, 7, 8, 9, 10)
+# Gopher's limits, as shares of a text's characters.
+TOP_LIMITS = (0.20, 0.18, 0.16)  # n = 2, 3, 4
+DUPLICATE_LIMITS = (0.15, 0.14, 0.13, 0.12, 0.11, 0.10)  # n = 5..10
+TOP_MIN = 3  # occurrences, before clet's own rules take a share for repetition
 
 _U = np.uint64
 _ONE = _U(1)
@@ -84,22 +88,36 @@ def top_ngrams(word_of, counts, sizes, keys, count, total, least, slots, values,
 
     Both 0 where they are at most `least * total` characters for sure. `sums` `[count + 1]` is scratch.
     """
-    b2 = b3 = b4 = np.int64(0)
-    for i in range(count - 1):
-        often = min(counts[word_of[i]], counts[word_of[i + 1]])
-        size = np.int64(sizes[i]) + sizes[i + 1] + 1
-        b2 = max(b2, often * size)
-        if i + 2 < count:
-            often = min(often, counts[word_of[i + 2]])
-            size += sizes[i + 2] + 1
-            b3 = max(b3, often * size)
-            if i + 3 < count:
-                often = min(often, counts[word_of[i + 3]])
-                size += sizes[i + 3] + 1
-                b4 = max(b4, often * size)
     for k in range(6):
         out[k] = 0
     limit = least * total
+    longest = window = np.int64(0)  # characters of four words in a row
+    for i in range(min(count, 4)):
+        window += sizes[i]
+    longest = window
+    for i in range(4, count):
+        window += np.int64(sizes[i]) - sizes[i - 4]
+        longest = max(longest, window)
+    enough = limit / (longest + 3)  # what occurs less often is in no n-gram that matters
+    b2 = b3 = b4 = np.int64(0)
+    run = 0
+    for i in range(count):
+        if counts[word_of[i]] <= enough:
+            run = 0
+            continue
+        run += 1
+        if run < 2:
+            continue
+        often = min(counts[word_of[i - 1]], counts[word_of[i]])
+        size = np.int64(sizes[i - 1]) + sizes[i] + 1
+        b2 = max(b2, often * size)
+        if run > 2:
+            often = min(often, counts[word_of[i - 2]])
+            size += sizes[i - 2] + 1
+            b3 = max(b3, often * size)
+            if run > 3:
+                often = min(often, counts[word_of[i - 3]])
+                b4 = max(b4, often * (size + sizes[i - 3] + 1))
     if b2 > limit:
         out[0], out[3] = _most_frequent(2, word_of, counts, sizes, keys, count, slots, values, sums)
     if b3 > limit:
@@ -111,7 +129,11 @@ def top_ngrams(word_of, counts, sizes, keys, count, total, least, slots, values,
 @leaf
 def _most_frequent(n, word_of, counts, sizes, keys, count, slots, values, sums):
     """(characters in the most frequent n-gram, how often it occurs)."""
-    size = room_for(count)
+    run = candidates = 0
+    for i in range(count):
+        run = run + 1 if counts[word_of[i]] > 1 else 0
+        candidates += run >= n
+    size = room_for(candidates)
     mask = _U(size - 1)
     for i in range(size):
         slots[i] = 0
@@ -121,21 +143,16 @@ def _most_frequent(n, word_of, counts, sizes, keys, count, slots, values, sums):
         run = run + 1 if counts[word_of[i]] > 1 else 0
         if run < n:
             continue
-        begin = i + 1 - n
+        begin = np.int64(i + 1 - n)
         key = _ngram(sums, begin, n, power)
         slot = find_slot(slots, mask, key)
         if slots[slot] == 0:
             slots[slot] = key
-            values[slot] = 0
+            values[slot] = begin << 32  # where it first occurs, and how often
         values[slot] += 1
-        best = max(best, values[slot])
-    if best > 1:  # the first one that occurs as often
-        run = 0
-        for i in range(count):
-            run = run + 1 if counts[word_of[i]] > 1 else 0
-            if run >= n and values[find_slot(slots, mask, _ngram(sums, i + 1 - n, n, power))] == best:
-                where = i + 1 - n
-                break
+        often, begin = values[slot] & 0xFFFFFFFF, values[slot] >> 32
+        if often > best or (often == best and best > 1 and begin < where):
+            best, where = often, begin
     chars = np.int64(n - 1)
     for i in range(where, where + n):
         chars += sizes[i]
@@ -143,24 +160,37 @@ def _most_frequent(n, word_of, counts, sizes, keys, count, slots, values, sums):
 
 
 @leaf
-def duplicate_ngrams(word_of, counts, sizes, keys, count, total, least, slots, values, sums, runs, out):
-    """`out` `[6]`: for n = 5..10 the characters in n-grams that occurred before; 0 where at most `least * total`."""
+def is_lost(tops, total, extra):
+    """Whether one of the most frequent n-grams, as `top_ngrams` gives them, breaks its limit by any set of rules."""
+    for k in range(3):  # noqa: SIM110 - compiled, generators are slower
+        if tops[k + 3] >= TOP_MIN and tops[k] > (TOP_LIMITS[k] + extra) * total:
+            return True
+    return False
+
+
+@leaf
+def duplicate_ngrams(word_of, counts, sizes, keys, count, total, least, extra, stop, slots, values, sums, runs, out):
+    """`out` `[6]`: for n = 5..10 the characters in n-grams that occurred before; 0 where at most `least * total`.
+
+    With `stop`, those behind the first n that is `extra` above its limit stay 0.
+    """
     for k in range(6):
         out[k] = 0
     chars, run = np.int64(0), 0
     for i in range(count - 1, -1, -1):  # runs[i]: how many words from i on occur more than once
         run = run + 1 if counts[word_of[i]] > 1 else 0
         runs[i] = run
-    covered = 0
+    covered = candidates = 0
     for i in range(count):
         if runs[i] >= 5:
             covered = i + 5
+            candidates += 1
         if i < covered:
             chars += sizes[i]
     limit = least * total
     if chars <= limit:
         return
-    size = room_for(count)
+    size = room_for(candidates)
     mask = _U(size - 1)
     for i in range(size):
         slots[i] = 0
@@ -180,30 +210,39 @@ def duplicate_ngrams(word_of, counts, sizes, keys, count, total, least, slots, v
             chars += sizes[i]
     if chars <= limit:
         return
-    run = 0
+    run = candidates = 0
     for i in range(count - 1, -1, -1):  # from now on: how many 5-grams from i on occur more than once
         again = runs[i] >= 5 and values[find_slot(slots, mask, _ngram(sums, i, 5, power))] > 1
         run = run + 1 if again else 0
+        candidates += again
         runs[i] = run
+    parts = 0  # stretches of such 5-grams; nothing that is repeated lies outside
+    for i in range(count):
+        if runs[i] and (i == 0 or not runs[i - 1]):
+            values[parts] = np.int64(i)
+            parts += 1
+    size = room_for(candidates)
+    mask = _U(size - 1)
     for n in range(5, 11):
         for i in range(size):
             slots[i] = 0
         power = _power(n)
-        repeated, i = np.int64(0), 0
-        while i < count:
-            if runs[i] < n - 4:
-                i += 1
-                continue
-            key = _ngram(sums, i, n, power)
-            slot = find_slot(slots, mask, key)
-            if slots[slot] == 0:
-                slots[slot] = key
-                i += 1
-                continue
-            for j in range(i, i + n):
-                repeated += sizes[j]
-            i += n
+        repeated, i = np.int64(0), np.int64(0)
+        for part in range(parts):
+            i = max(i, values[part])
+            while i < count and runs[i] >= n - 4:
+                key = _ngram(sums, i, n, power)
+                slot = find_slot(slots, mask, key)
+                if slots[slot] == 0:
+                    slots[slot] = key
+                    i += 1
+                    continue
+                for j in range(i, i + n):
+                    repeated += sizes[j]
+                i += n
         out[n - 5] = repeated
+        if stop and repeated > (DUPLICATE_LIMITS[n - 5] + extra) * total:
+            return
 
 
 @leaf(forceinline=True)

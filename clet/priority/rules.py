@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.priority import lines as ln
+from clet.priority.repetition import DUPLICATE_LIMITS, TOP_LIMITS, TOP_MIN
 from clet.priority.textstats import Least, Stat
 
 
@@ -43,18 +44,18 @@ LIMITS = {
     "max_dup_line_chars": Limit(0.2, 0.2, "Gopher"),
     "max_dup_paragraphs": Limit(float("inf"), 0.3, "Gopher", "a repeated paragraph is repeated lines"),
     "max_dup_paragraph_chars": Limit(float("inf"), 0.2, "Gopher", "as before"),
-    "max_top_2": Limit(0.20, 0.20, "Gopher"),
-    "max_top_3": Limit(0.18, 0.18, "Gopher"),
-    "max_top_4": Limit(0.16, 0.16, "Gopher"),
-    "max_dup_5": Limit(0.15, 0.15, "Gopher"),
-    "max_dup_6": Limit(0.14, 0.14, "Gopher"),
-    "max_dup_7": Limit(0.13, 0.13, "Gopher"),
-    "max_dup_8": Limit(0.12, 0.12, "Gopher"),
-    "max_dup_9": Limit(0.11, 0.11, "Gopher"),
-    "max_dup_10": Limit(0.10, 0.10, "Gopher"),
+    "max_top_2": Limit(TOP_LIMITS[0], TOP_LIMITS[0], "Gopher"),
+    "max_top_3": Limit(TOP_LIMITS[1], TOP_LIMITS[1], "Gopher"),
+    "max_top_4": Limit(TOP_LIMITS[2], TOP_LIMITS[2], "Gopher"),
+    "max_dup_5": Limit(DUPLICATE_LIMITS[0], DUPLICATE_LIMITS[0], "Gopher"),
+    "max_dup_6": Limit(DUPLICATE_LIMITS[1], DUPLICATE_LIMITS[1], "Gopher"),
+    "max_dup_7": Limit(DUPLICATE_LIMITS[2], DUPLICATE_LIMITS[2], "Gopher"),
+    "max_dup_8": Limit(DUPLICATE_LIMITS[3], DUPLICATE_LIMITS[3], "Gopher"),
+    "max_dup_9": Limit(DUPLICATE_LIMITS[4], DUPLICATE_LIMITS[4], "Gopher"),
+    "max_dup_10": Limit(DUPLICATE_LIMITS[5], DUPLICATE_LIMITS[5], "Gopher"),
     "allowed_words": Limit(25, 0, "", "added to the n-gram limits as a share of the text: Gopher's suit long pages, "
                            "while 150 words of news may name the captain of a ship five times; 0.025 at 1000 words"),
-    "top_min": Limit(3, 1, "", "how often the most frequent n-gram occurs before a share means anything"),
+    "top_min": Limit(TOP_MIN, 1, "", "how often the most frequent n-gram occurs before a share means anything"),
     "min_ended": Limit(0.12, 0.12, "FineWeb", "only together with max_short, since headlines end without a mark"),
     "max_short": Limit(0.67, 0.67, "FineWeb", "lines of at most 30 characters"),
     "max_full_dup": Limit(float("inf"), 0.01, "FineWeb", "weekly letters repeat their frame"),
@@ -75,8 +76,8 @@ OWN = {name: limit.own for name, limit in LIMITS.items()}
 PUBLISHED = {name: limit.published for name, limit in LIMITS.items() if limit.published is not None}
 
 # Repetition that costs nothing: half of the lowest limit, where scores begin to fall; of the published just below it.
-OWN_LEAST = Least(OWN["max_top_4"] / 2, OWN["max_dup_10"] / 2, OWN["allowed_words"] / 2)
-PUBLISHED_LEAST = Least(PUBLISHED["max_top_4"] * 0.99, PUBLISHED["max_dup_10"] * 0.99, 0.0)
+OWN_LEAST = Least(OWN["max_top_4"] / 2, OWN["max_dup_10"] / 2, OWN["allowed_words"], stop=True)
+PUBLISHED_LEAST = Least(PUBLISHED["max_top_4"] * 0.99, PUBLISHED["max_dup_10"] * 0.99, 0.0, stop=True)
 _MANY_CHARS = 0.3  # letters of scripts without spaces, above which such a text has no words to count
 
 
@@ -128,7 +129,7 @@ def prose(stats: np.ndarray) -> list[Rule]:
     spaced = per(stats, Stat.SPACELESS, Stat.LETTERS) <= _MANY_CHARS
     repeated = repetition(stats)
     uncommon = (mean_chars < limit["min_word_chars"]) | (mean_chars > limit["max_word_chars"])
-    placeholder = stats[:, _line(ln.PLACEHOLDER)]
+    placeholder = stats[:, Stat.PLACEHOLDER]
     stuffed = (top > limit["max_top_word"]) & (stats[:, Stat.TOP_WORD] >= limit["top_word_min"])
     stops = np.where(num_words < limit["good_words"], 1, limit["min_stop_words"])
     return [

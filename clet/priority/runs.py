@@ -16,7 +16,7 @@ import numpy as np
 
 from clet.kernels import leaf
 from clet.priority import characters as ch
-from clet.priority.characters import before, class_of, code_point
+from clet.priority.characters import before, class_of, classes, code_point
 from clet.priority.keys import hash_word, key_of
 
 _ABBREVIATIONS = (
@@ -29,7 +29,7 @@ _UNIT = _U(0xA5A5A5A5A5A5A5A5)  # sets a unit's key apart from that of the same 
 _ONE = _U(1)
 # Kinds of bytes, as bits, so that one number says what a run has in it.
 LETTER, DIGIT, BLANK, NEWLINE, HIGH, HASH = (np.uint16(1 << i) for i in range(6))
-DOT, TICK, SEPARATOR, OTHER = (np.uint16(1 << i) for i in range(6, 10))
+DOT, TICK, SEPARATOR, OTHER, FRONT, BACK, SLASH, DOTS = (np.uint16(1 << i) for i in range(6, 14))
 SPACE = np.uint16(BLANK | NEWLINE)
 _SLASH, _APOSTROPHE, _CURLY = 47, 39, 0x2019
 _ALNUM = np.uint32(ch.LETTER | ch.DIGIT)
@@ -47,6 +47,11 @@ def byte_kinds() -> np.ndarray:
     kinds[128:] = HIGH
     kinds[35], kinds[46], kinds[39] = HASH, DOT, TICK
     kinds[list(b"-~:<>=/,+*^")] = SEPARATOR
+    kinds[list(b"/:")] |= SLASH
+    bits = classes()[:128]
+    kinds[:128] |= np.where(bits & ch.BEFORE, FRONT, 0).astype(np.uint16)
+    kinds[:128] |= np.where(bits & ch.BEHIND, BACK, 0).astype(np.uint16)
+    kinds[37] &= ~BACK  # the percent sign needs a number before it
     return kinds
 
 
@@ -71,36 +76,57 @@ def _is_known(known, key):
 
 @leaf(forceinline=True)
 def cut_run(data, begin, end, classes, kinds, known, whole, has, cuts, count):
-    """Units of a run without white space; returns the number of units."""
-    low = begin
-    while low < end and not kinds[data[low]] & (LETTER | DIGIT):  # what comes apart in front
-        point, size = code_point(data, low)
-        stop = low + _U(size)
-        if point == 46 and data[low + _ONE] == 46:
-            while data[stop] == 46 and stop < end:
-                stop += _ONE
-        elif point == _PLUS:
-            if 48 <= data[stop] <= 57:
-                break
-        elif not class_of(classes, point) & np.uint32(ch.BEFORE):
+    """Units of a run without white space; returns the number of units, and the one that is letters alone, or -1."""
+    low, letters = begin, np.int64(-1)
+    while low < end:  # what comes apart in front
+        kind = kinds[data[low]]
+        if kind & (LETTER | DIGIT):
             break
-        stop = min(stop, end)
+        if kind & FRONT:
+            stop = low + _ONE
+        else:
+            stop = min(_front_end(data, low, end, classes), end)
+            if stop == low:
+                break
         cuts[count, 0], cuts[count, 1] = low, stop
         count += 1
         low = stop
     high = _tail(data, low, end, classes, kinds, known, has)
     if low < high:
-        if has & (SEPARATOR | DOT | TICK | HIGH):
-            count = _cut_core(data, low, high, classes, whole, has, cuts, count)
+        inner = np.uint16(0)
+        at = low
+        while at < high:
+            inner |= kinds[data[at]]
+            at += _ONE
+        if inner & (SEPARATOR | DOT | TICK | HIGH):
+            count = _cut_core(data, low, high, classes, kinds, whole, inner, cuts, count)
         else:
+            if inner == LETTER:
+                letters = count
             cuts[count, 0], cuts[count, 1] = low, high
             count += 1
     while high < end:  # what came apart behind, in its order
-        stop = _piece_end(data, high, end, classes)
+        stop = high + _ONE
+        if not kinds[data[high]] & BACK or data[high] == _APOSTROPHE:
+            stop = _piece_end(data, high, end, classes)
         cuts[count, 0], cuts[count, 1] = high, stop
         count += 1
         high = stop
-    return count
+    return count, letters
+
+
+@leaf
+def _front_end(data, low, end, classes):
+    """The end of what comes apart in front: of two or more full stops, a plus sign, or a sign beyond ASCII."""
+    point, size = code_point(data, low)
+    stop = low + _U(size)
+    if point == 46 and data[stop] == 46:
+        while data[stop] == 46 and stop < end:
+            stop += _ONE
+        return stop
+    if point == _PLUS:
+        return low if 48 <= data[stop] <= 57 else stop
+    return stop if class_of(classes, point) & np.uint32(ch.BEFORE) else low
 
 
 @leaf(forceinline=True)
@@ -120,7 +146,11 @@ def _tail(data, low, end, classes, kinds, known, has):
     """Where the pieces begin that come apart at the end of a run."""
     high = end
     while high > low:
-        if kinds[data[high - _ONE]] & (LETTER | DIGIT) and not has & (DIGIT | TICK | HIGH):
+        kind = kinds[data[high - _ONE]]
+        if kind & BACK:
+            high -= _ONE
+            continue
+        if kind & DIGIT or (kind & LETTER and not has & (DIGIT | TICK | HIGH)):
             break
         at = max(before(data, high), low)
         point, _ = code_point(data, at)
@@ -222,7 +252,7 @@ def _contraction(data, low, high):
 
 
 @leaf(forceinline=True)
-def _cut_core(data, low, high, classes, whole, has, cuts, count):
+def _cut_core(data, low, high, classes, kinds, whole, has, cuts, count):
     """Units of what is left between the pieces at both ends; returns the number of units."""
     cut = _contraction(data, low, high) if has & (TICK | HIGH) else high
     if cut < high:
@@ -230,10 +260,14 @@ def _cut_core(data, low, high, classes, whole, has, cuts, count):
         cuts[count + 1, 0], cuts[count + 1, 1] = cut, high
         return count + 2
     start, at = low, low
-    if has & SEPARATOR and _is_address(data, low, high):
+    if has & SLASH and _is_address(data, low, high):
         at = high
     earlier = np.uint32(0)
     while at < high:
+        if kinds[data[at]] & (LETTER | DIGIT | OTHER):
+            earlier = classes[data[at]]
+            at += _ONE
+            continue
         point, size = code_point(data, at)
         bits = class_of(classes, point)
         stop = min(at + _U(size), high)

@@ -26,7 +26,7 @@ from clet.priority.characters import classes
 from clet.priority.classifier import sum_weights
 from clet.priority.keys import PAD, key_of
 from clet.priority.lines import line_stats
-from clet.priority.repetition import duplicate_ngrams, find_slot, intern, top_ngrams
+from clet.priority.repetition import duplicate_ngrams, find_slot, intern, is_lost, top_ngrams
 from clet.priority.runs import byte_kinds, known_endings
 from clet.priority.words import split
 from clet.tokens import Tokenizer
@@ -66,7 +66,8 @@ class Stat(IntEnum):
     TOP_CHARS = 25  # and the two columns after it: n = 2, 3, 4
     TOP_COUNT = 28  # and the two columns after it: how often the most frequent n-gram occurs
     DUP_CHARS = 31  # and the five columns after it: n = 5..10
-    LINE = 37
+    PLACEHOLDER = 37  # 1 where "lorem ipsum" occurs
+    LINE = 38
 
 
 NUM_STATS = Stat.LINE + ln.NUM_LINE_STATS
@@ -119,11 +120,16 @@ def _marked_words() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class Least(NamedTuple):
-    """Shares of a text; repetition up to them is reported as 0. `allowed` words, as a share, are added to both."""
+    """What repetition is not worth counting.
+
+    Shares of a text up to `top` and `duplicate`, plus half of `allowed` words as a share, are reported as 0; with
+    `stop`, so is what comes behind a measure that breaks its limit, to which all of `allowed` is added.
+    """
 
     top: float = 0.0
     duplicate: float = 0.0
     allowed: float = 0.0
+    stop: bool = False
 
 
 ALL = Least()
@@ -163,7 +169,7 @@ class Scratch:
             np.empty(room + 1, np.uint8),  # flags
             np.empty((room + 1, 5), np.int64),  # lines
             np.empty(8 * room + 64, np.uint64),  # slots
-            np.empty(4 * room + 64, np.int32),  # values
+            np.empty(4 * room + 64, np.int64),  # values
             np.empty(room + 1, np.int32),  # word_of
             np.empty(room + 1, np.int32),  # counts
             np.empty(room + 1, np.int32),  # first
@@ -227,7 +233,8 @@ def _fill(values, begin, end, from_ids, skip_space, table, table_offsets, buffer
 
 @leaf
 def _measure(
-    values, offsets, from_ids, skip_space, table, table_offsets, row, whole, top_least, dup_least, allowed,
+    values, offsets, from_ids, skip_space, table, table_offsets, row,
+    whole, with_c4, top_least, dup_least, allowed, stop,
     kinds, singles, bits, known, marked, masks, marked_codes, weights,
     buffer, cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs,
     tally, out, scores,
@@ -238,7 +245,7 @@ def _measure(
         if end == 0:
             return row
         _measure_one(
-            buffer, begin, end, whole, top_least, dup_least, allowed,
+            buffer, begin, end, whole, with_c4, top_least, dup_least, allowed, stop,
             kinds, singles, bits, known, marked, masks, marked_codes, weights,
             cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs,
             tally, out[row], scores[row],
@@ -249,7 +256,7 @@ def _measure(
 
 @leaf
 def _measure_one(
-    data, begin, end, whole, top_least, dup_least, allowed,
+    data, begin, end, whole, with_c4, top_least, dup_least, allowed, stop,
     kinds, singles, bits, known, marked, masks, marked_codes, weights,
     cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs, tally, stats, scores,
 ):  # fmt: skip
@@ -265,13 +272,22 @@ def _measure_one(
     distinct = intern(keys, count, slots, places, word_of, counts, first)
     stats[Stat.CHARS], stats[Stat.NEWLINES] = chars, newlines
     _count_units(count, sizes, flags, tally, stats)
-    _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, marked_codes, codes, stats)
-    extra = allowed / max(stats[Stat.WORDS], 2 * allowed, 1.0)
+    found = _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, marked_codes, codes, stats)
+    if found & np.uint32(ln.LOREM) and found & np.uint32(ln.IPSUM):
+        stats[Stat.PLACEHOLDER] = ln.follow(codes, word_of, 0, count, ln.LOREM, ln.IPSUM)
+    extra = allowed / max(stats[Stat.WORDS], allowed, 1.0)
     tops, dups = stats[_TOPS : _TOPS + 6], stats[_DUPS : _DUPS + 6]
-    top_ngrams(word_of, counts, sizes, keys, count, chars, top_least + extra, slots, places, sums, tops)
-    duplicate_ngrams(word_of, counts, sizes, keys, count, chars, dup_least + extra, slots, places, sums, runs, dups)
+    least = top_least + extra / 2
+    top_ngrams(word_of, counts, sizes, keys, count, chars, least, slots, places, sums, tops)
+    if not (stop and is_lost(tops, chars, extra)):
+        least = dup_least + extra / 2
+        duplicate_ngrams(
+            word_of, counts, sizes, keys, count, chars, least, extra, stop, slots, places, sums, runs, dups
+        )
     ascii_only = chars == end - begin
-    line_stats(data, bits, lines, num_lines, ascii_only, flags, codes, word_of, tally, slots, stats[Stat.LINE :])
+    line_stats(
+        data, bits, lines, num_lines, ascii_only, with_c4, flags, codes, word_of, tally, slots, stats[Stat.LINE :]
+    )
     sum_weights(keys, count, weights, scores)
 
 
@@ -309,14 +325,15 @@ def _count_units(count, sizes, flags, tally, stats):
 
 @leaf
 def _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, marked_codes, codes, stats):
-    """What is said of each different word once."""
+    """What is said of each different word once; returns all bits of their codes."""
     mask = _U(len(marked) - 1)
-    seen, gopher = _U(0), np.uint32(0)
+    seen, gopher, found = _U(0), np.uint32(0), np.uint32(0)
     stops = top = once = 0
     for word in range(distinct):
         place = first[word]
         slot = find_slot(marked, mask, keys[place] | _ONE)
         codes[word] = marked_codes[slot]
+        found |= codes[word]
         once += counts[word] == 1
         if masks[slot]:
             stops += counts[word]
@@ -335,6 +352,7 @@ def _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, mar
         gopher_bits += (gopher >> np.uint32(bit)) & np.uint32(1) != 0
     stats[Stat.STOP_WORDS], stats[Stat.STOP_DISTINCT], stats[Stat.GOPHER_STOPS] = stops, best, gopher_bits
     stats[Stat.TOP_WORD], stats[Stat.DISTINCT], stats[Stat.ONCE] = top, distinct, once
+    return found
 
 
 @leaf
@@ -391,11 +409,13 @@ def measure(
     *,
     weights: np.ndarray | None = None,
     whole: bool = False,
+    with_c4: bool = True,
     least: Least = ALL,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(counts `[n, NUM_STATS]` float64 as in `Stat`, sums `[n, models]` float64) of the records of a batch.
 
-    `weights` `[models, slots]` int16 are those of fitted models; `least` says which repetition is not worth counting.
+    `weights` `[models, slots]` int16 are those of fitted models. Without `with_c4` what only C4's rules need stays 0;
+    `least` says which repetition is not worth counting.
     """
     source = _Source.of(batch, table)
     weights = np.zeros((0, 1), np.int16) if weights is None else weights
@@ -404,7 +424,7 @@ def measure(
     row = 0
     while True:
         row = _measure(
-            *source, row, whole, *least,
+            *source, row, whole, with_c4, *least,
             byte_kinds(), wd.byte_flags(), classes(), known_endings(), *_marked_words(), weights,
             *scratch.arrays, tally, out, sums,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from clet.kernels import leaf
 from clet.priority import characters as ch
 from clet.priority.characters import class_of, classes, code_point
 from clet.priority.keys import hash_word
-from clet.priority.runs import BLANK, DOT, HASH, HIGH, LETTER, NEWLINE, SEPARATOR, SPACE, cut_run, is_link
+from clet.priority.runs import BLANK, DOT, DOTS, HASH, HIGH, LETTER, NEWLINE, SLASH, SPACE, cut_run, is_link
 
 # ---- flags of a unit
 WORD = 1  # has a character that is no punctuation by datatrove's list
@@ -36,8 +36,8 @@ LONG_RUN_BYTES = 1000
 
 _U = np.uint64
 _ONE = _U(1)
-_ALNUM_FLAGS = np.uint8(LETTERS | DIGITS)
 _W = 119
+_TO_DOTS = np.uint16(DOTS // DOT)
 
 
 @functools.cache
@@ -100,16 +100,18 @@ def _cut(data, begin, end, classes, kinds, known, whole, cuts, flags, lines, tal
         else:
             at, has = _run_end(data, at, end, classes, kinds)
             at = min(at, end)
-            if has & (HASH | DOT | HIGH):
+            if has & (HASH | DOTS | HIGH):
                 _count_signs(data, start, at, tally)
-            linked = (has & SEPARATOR != 0 or data[start] == _W) and is_link(data, start, at)
+            linked = (has & SLASH != 0 or data[start] == _W) and is_link(data, start, at)
             tally[LINKS] += linked
             head = count
-            count = cut_run(data, start, at, classes, kinds, known, whole, has, cuts, count)
+            count, letters = cut_run(data, start, at, classes, kinds, known, whole, has, cuts, count)
             more = np.uint8(LINK if linked else 0)
             for i in range(head, count):
                 flags[i] = more
             flags[head] |= np.uint8(FIRST)
+            if letters >= 0:
+                flags[letters] |= np.uint8(WORD)
         tally[LONG_RUNS] += at - start > _U(LONG_RUN_BYTES)
         first = min(first, start)
         last = at
@@ -126,11 +128,12 @@ def _close(lines, line, begin, first, last, end, count):
 @leaf(forceinline=True)
 def _run_end(data, at, end, classes, kinds):
     """(the end of a run without white space, the kinds of bytes from `at` on)."""
-    has = np.uint16(0)
+    has, dots = np.uint16(0), np.uint16(0)
     while True:
         kind = kinds[data[at]]
         while not kind & (SPACE | HIGH):
-            has |= kind
+            has |= kind | (dots & kind & DOT) * _TO_DOTS
+            dots = kind
             at += _ONE
             kind = kinds[data[at]]
         if kind & SPACE or at >= end:
@@ -182,10 +185,19 @@ def _describe(data, classes, singles, cuts, count, keys, sizes, flags, tally):
             alnum = False
         if flags[i] & np.uint8(WORD):
             sizes[i] = np.int32(end - begin)
-            flags[i] = np.uint8(WORD | LETTERS | FIRST)
+            flags[i] |= np.uint8(LETTERS)
             tally[LATIN] += np.int64(end - begin)
             tally[ALL_LETTERS] += np.int64(end - begin)
             alnum = True
+            continue
+        if end - begin == _ONE and data[begin] < 0x80:
+            flag = singles[data[begin]]
+            is_letter = flag & np.uint8(LETTERS) != 0
+            tally[LATIN] += is_letter
+            tally[ALL_LETTERS] += is_letter
+            alnum |= flag & np.uint8(LETTERS | DIGITS) != 0
+            sizes[i] = 1
+            flags[i] |= flag
             continue
         flag, every, size = np.uint8(0), np.uint8(POINTS | ENDS), np.int64(0)
         at = begin

@@ -102,11 +102,9 @@ def test_what_is_not_counted_changes_no_verdict_and_no_score(text, least):
     short, full = row_of(text, least)[None], row_of(text)[None]
     sets = [prose] if least is OWN_LEAST else [gopher, c4, fineweb]
     for rules in sets:
-        for ours, all_of_it in zip(rules(short), rules(full), strict=True):
-            assert ours.failed == all_of_it.failed, ours.reason
-        assert first_broken(rules(short), 1)[0] == first_broken(rules(full), 1)[0]
-    if least is OWN_LEAST:
-        assert prose_score(short) == prose_score(full)
+        code = first_broken(rules(full), 1)[0]
+        assert first_broken(rules(short), 1)[0] == code
+        assert least is not OWN_LEAST or code or prose_score(short) == prose_score(full)
 
 
 @settings(max_examples=200, deadline=None)
