@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from clet.batch import Batch
 from clet.bench import report
@@ -167,6 +169,9 @@ def show(result: dict[str, Any]) -> None:
             rows.append([name, sum(losses) / len(losses), gap["mean"], gap["half_width_95"], found["spam_share"][name]])
         title = f"held-out loss after the first {found['learned']:,} of {found['tokens']:,} tokens"
         report.show(title, ["order", "loss", "against arrival", "+-", "spam"], rows)
+    for name, found in result.get("quality", {}).items():
+        if isinstance(found, dict):
+            sys.stdout.write(f"quality: {name} {orjson.dumps(found).decode()}\n")
 
 
 def _shares(pairs: Sequence[tuple[float, float]]) -> str:

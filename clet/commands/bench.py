@@ -232,6 +232,26 @@ def prioritize(
         int, typer.Option("--order", min=0, metavar="DAYS", help="Days of news to learn from in several orders.")
     ] = 0,
     preset: Annotated[str, typer.Option("--preset", metavar="NAME", help="The model that learns them.")] = "pico",
+    compare: Annotated[
+        list[str] | None,
+        typer.Option("--compare", metavar="FILE", help="Records to judge beside datatrove's filters; may be repeated."),
+    ] = None,
+    good: Annotated[
+        list[str] | None,
+        typer.Option("--good", metavar="FILE", help="Good texts, to compare classifiers with fastText's."),
+    ] = None,
+    bad: Annotated[list[str] | None, typer.Option("--bad", metavar="FILE", help="Bad texts, for the same.")] = None,
+    people: Annotated[
+        list[str] | None,
+        typer.Option("--people", metavar="FILE", help="Texts by people, to find those by machines among."),
+    ] = None,
+    machines: Annotated[
+        list[str] | None, typer.Option("--machines", metavar="FILE", help="Texts by machines, for the same.")
+    ] = None,
+    peer_python: Annotated[
+        str | None,
+        typer.Option("--peer-python", metavar="FILE", help="A Python that has datatrove and fastText."),
+    ] = None,
     runs: Runs = 3,
     seed: Seed = DEFAULT_SEED,
 ) -> int:
@@ -246,6 +266,15 @@ def prioritize(
         raise UsageError("--attacks and --curve need --policy: without one there are no limits to measure")
     result = {"bench": "prioritize", **report.conditions()}
     result |= measure(files or [], policy, tokenizer, attacks, curve, order, preset, runs, seed)
+    groups = {"compare": compare, "good": good, "bad": bad, "people": people, "machines": machines}
+    if any(groups.values()):
+        import sys
+
+        from clet.bench.quality import measure_quality
+
+        given = {name: files or () for name, files in groups.items()}
+        python = peer_python or sys.executable
+        result["quality"] = measure_quality((), **given, peer_python=python, runs=runs, seed=seed)
     if log.json:
         report.show_json(result)
     else:
