@@ -269,17 +269,23 @@ class Index:
         """Make the tables a segment, and merge."""
         if self._tables.sizes[table.NUM_KEYS] or len(self._spans):
             entry = segment.write_tables(self._new_path(), self._tables, self.first, self._spans.sorted())
-            self._segments.append(Segment(self._place(), entry))
+            self._segments.append(self._open(entry))
             self.first += int(self._tables.sizes[table.NUM_DOCS])
             self._tables, self._spans = table.new_tables(), SpanSet()
         while len(self._segments) > 1 and self._may_merge(*self._segments[-2:]):
             old, new = self._segments[-2:]
             entry = segment.merge(self._new_path(), old, new)
-            self._segments[-2:] = [Segment(self._place(), entry)]
+            self._segments[-2:] = [self._open(entry)]
             for each in (old, new):
                 self._discard(each)
         while self.num_remembered > self._capacity and len(self._segments) > 1:
             self._drop_oldest()
+
+    def _open(self, entry: dict[str, Any]) -> Segment:
+        made = Segment(self._place(), entry)
+        if self._state is None:
+            remove(made.pages.path)  # it stays mapped, and nothing is left behind however this process ends
+        return made
 
     def _may_merge(self, old: Segment, new: Segment) -> bool:
         if old.num_docs + new.num_docs > self._most:
@@ -296,7 +302,7 @@ class Index:
 
     def _discard(self, gone: Segment) -> None:
         """Delete a file that HEAD does not name; one that it names stays until the next commit."""
-        if self._state is None or gone.entry not in self._state.values.get("segments", []):
+        if self._state is not None and gone.entry not in self._state.values.get("segments", []):
             remove(gone.pages.path)
 
     def _forget(self) -> None:
