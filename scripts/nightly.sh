@@ -45,7 +45,8 @@ case $status in
     *) exit "$status" ;;
 esac
 [ -e "$turn/1-documents.clet" ] || { close_turn; exit 69; }
-[ -e "$turn/2-unique.clet" ] || clet dedup "$turn/1-documents.clet" --state state/seen \
+# Boilerplate that stood in an earlier document is read and not learned; an evaluation set goes behind --against.
+[ -e "$turn/2-unique.clet" ] || clet dedup "$turn/1-documents.clet" --tokenizer model --spans 50 --state state/seen \
     --rejects "rejects/$night-dedup.jsonl.zst" -o "$turn/2-unique.clet"
 # What is suspicious waits in quarantine.jsonl.zst for clet judge review; the live release is the gate of its budgets.
 defence=(--state state/trust --quarantine quarantine.jsonl.zst --run run)
