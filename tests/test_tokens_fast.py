@@ -129,6 +129,7 @@ def test_ids_depend_neither_on_threads_nor_on_what_is_encoded_together(monkeypat
     texts += ["a b " * 700_000, *words, "", "", "x" * 70_000]  # one is longer than what threads are given
     assert sum(map(len, texts)) > 4 * fast_module.PARALLEL_PIECE_BYTES
     monkeypatch.setenv("RAYON_NUM_THREADS", "2")
+    monkeypatch.setattr(fast_module, "CACHE_BYTES", 1 << 40)  # loading it again would lose what watches it
     for spec in (byte_level(), like_qwen(), like_llama()):
         _, fast = engines(spec)
         whole = encode(fast, texts)
