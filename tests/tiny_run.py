@@ -37,7 +37,14 @@ def make_model_dir(directory: Path, **changes: object) -> None:
 
 
 def make_shards(
-    directory: Path, texts: list[str], *, model: Path, seq_len: int = SEQ_LEN, day: int = 1, origin: str = "tests"
+    directory: Path,
+    texts: list[str],
+    *,
+    model: Path,
+    seq_len: int = SEQ_LEN,
+    day: int = 1,
+    origin: str = "tests",
+    scores: list[float] | None = None,
 ) -> Path:
     """Add the texts, published on that day of March 2026, to a directory of shards; the directory."""
     from clet.shards.build import ShardPlan, build_shards
@@ -46,7 +53,10 @@ def make_shards(
 
     tokenizer = Tokenizer.load(model)
     plan = ShardPlan(seq_len, 1 << 12, tokenizer.fingerprint, 256, tokenizer.vocab_size)
-    batch = Batch.from_records(records(texts, day=day, origin=origin))
+    made = records(texts, day=day, origin=origin)
+    for record, score in zip(made, scores or (), strict=False):
+        record["priority"] = {"score": score}
+    batch = Batch.from_records(made)
     batch = batch.with_tokens(tokenizer.encode(texts), tokenizer.fingerprint)
     with ShardDirectory.open(directory, "2026-03-01T00:00:00Z") as shards:
         build_shards([batch], shards, plan, reject=None)

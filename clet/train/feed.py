@@ -79,10 +79,12 @@ def draws(
     seed: int,
     skip: Collection[Window] = frozenset(),
     gone: Collection[str] = frozenset(),
+    worth: Callable[[str, int], float] = lambda _root, _window: 1.0,
 ) -> Iterator[Draw]:
     """Every draw from `start` to the end of the segments: `batch` windows each, `share` of them replayed.
 
-    `skip` are the windows in quarantine; `gone` are roots of earlier shards that cannot be read any more.
+    `skip` are the windows in quarantine; `gone` are roots of earlier shards that cannot be read any more; `worth(root,
+    window)` says in proportion to what windows are replayed.
     """
     at = start
     while at.segment < len(segments):
@@ -92,7 +94,7 @@ def draws(
         while at.offset < length:
             step = at.step + 1
             wanted = replay.count(step, batch, share) if earlier else 0
-            replayed = _replayed(earlier, wanted, seed, step, skip)
+            replayed = _replayed(earlier, wanted, seed, step, skip, worth)
             fresh, offset = _fresh(segment, at.offset, batch - len(replayed), seed, skip)
             if not fresh and offset >= length:
                 break  # all that was left is in quarantine
@@ -113,10 +115,18 @@ def at_end(segments: Sequence[Segment], position: Position) -> bool:
 
 
 def _replayed(
-    earlier: Sequence[Shard], wanted: int, seed: int, step: int, skip: Collection[Window]
+    earlier: Sequence[Shard],
+    wanted: int,
+    seed: int,
+    step: int,
+    skip: Collection[Window],
+    worth: Callable[[str, int], float],
 ) -> tuple[Window, ...]:
-    sizes = [shard.windows for shard in earlier]
-    chosen = replay.pick(sizes, wanted, seed, step, lambda shard, window: (earlier[shard].root, window) not in skip)
+    def of(shard: int, window: int) -> float:
+        key = (earlier[shard].root, window)
+        return 0.0 if key in skip else worth(*key)
+
+    chosen = replay.pick([shard.windows for shard in earlier], wanted, seed, step, of)
     return tuple((earlier[shard].root, window) for shard, window in chosen)
 
 

@@ -190,6 +190,7 @@ class Trainer:
             seed=self._seed,
             skip=self.breaker.quarantine,
             gone=frozenset(gone),
+            worth=self._shelf.worth,
         )
         self.model.train()
         batches = Prefetch(load(draw, self._shelf.read) for draw in plan)

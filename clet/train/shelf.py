@@ -1,7 +1,8 @@
 """The shards of a run, open for reading: found by root, checked against the run, checked again as they are read.
 
 A shard that is to be learned must be there; one that is only replayed may be gone: that is said once, and there is
-less replay. Memory: the readers' caches (see `clet.shards.reader`).
+less replay. Memory: the readers' caches (see `clet.shards.reader`), and 4 bytes a document of shards that were looked
+at for replay.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from clet.exits import CletError, InputError
 from clet.log import log
 from clet.shards.reader import ShardReader
 from clet.train.feed import Segment, Shard
+from clet.train.replay import UNSCORED, mean_worth
 
 
 class Shelf:
@@ -26,6 +28,7 @@ class Shelf:
         self._paths: dict[str, str] = {}
         self._readers: dict[str, ShardReader] = {}
         self._gone: set[str] = set()
+        self._scores: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
     def set_seq_len(self, seq_len: int) -> None:
@@ -87,7 +90,28 @@ class Shelf:
             return None
         return windows.ids, windows.loss_mask, windows.segments, windows.documents
 
+    def worth(self, root: str, index: int) -> float:
+        """What a window of an earlier shard is worth in replay; 0 where it cannot be read."""
+        if root in self._gone:
+            return 0.0
+        try:
+            reader = self.reader(root)
+            if (scores := self._scores.get(root)) is None:
+                scores = self._scores[root] = _scores(reader)
+            segments = reader.windows([index]).layout
+        except CletError as error:
+            self._lose(root, str(error))
+            return 0.0
+        return mean_worth(scores[segments.rows], segments.lengths)
+
     def _lose(self, root: str, why: str) -> None:
         if root not in self._gone:
             self._gone.add(root)
             log.warn(f"{self._paths[root]}: {why}; its {root[:12]} will not be replayed")
+
+
+def _scores(reader: ShardReader) -> np.ndarray:
+    """`priority.score` of each row of a document table."""
+    found = [head.get("priority") for part in reader.tables() for head in part]
+    scores = [note.get("score") if isinstance(note, dict) else None for note in found]
+    return np.asarray([score if type(score) in (int, float) else UNSCORED for score in scores], np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,12 +105,43 @@ def test_replay_counts_sum_to_the_share(batch, share):
 
 
 def test_replay_draws_are_uniform_over_windows():
-    hits = Counter(window for step in range(4000) for window in pick([5, 15], 1, 7, step, lambda *_: True))
+    hits = Counter(window for step in range(4000) for window in pick([5, 15], 1, 7, step, lambda *_: 0.4))
     expected = 4000 / 20
     chi_square = sum((hits[shard, i] - expected) ** 2 / expected for shard, n in ((0, 5), (1, 15)) for i in range(n))
     assert chi_square < 43.8  # 99.9% quantile at 19 degrees of freedom
 
 
 def test_replay_gives_up_where_nothing_is_allowed():
-    assert pick([10], 3, 1, 1, lambda *_: False) == []
-    assert len(pick([2], 5, 1, 1, lambda *_: True)) == 2
+    assert pick([10], 3, 1, 1, lambda *_: 0.0) == []
+    assert len(pick([2], 5, 1, 1, lambda *_: 1.0)) == 2
+
+
+def test_replay_takes_windows_as_often_as_a_weighted_reservoir_of_the_whole_past_would():
+    worth = np.array([1.0, 0.5, 0.25, 1 / 16, 0.8, 0.8, 0.1, 0.3])
+    sizes, starts, steps = [3, 5], [0, 3], 6000
+    ours = Counter(
+        starts[shard] + window
+        for step in range(steps)
+        for shard, window in pick(sizes, 2, 7, step, lambda shard, window: worth[starts[shard] + window])
+    )
+    # Inclusion in a reservoir of two (Efraimidis and Spirakis 2006): first in proportion to all, then to what is left.
+    p = worth / worth.sum()
+    exact = np.array([p[i] + sum(p[j] * p[i] / (1 - p[j]) for j in range(8) if j != i) for i in range(8)])
+    keys = np.random.default_rng(1).random((steps, 8)) ** (1 / worth)
+    reservoir = np.bincount(np.argsort(keys, axis=1)[:, -2:].ravel(), minlength=8)
+    for found in (np.array([ours[i] for i in range(8)]), reservoir):
+        assert found.sum() == 2 * steps
+        assert (np.abs(found / steps - exact) < 4 * np.sqrt(exact * (1 - exact) / steps)).all()
+
+
+def test_weighted_replay_is_the_same_after_a_restart_at_any_step():
+    segments = make_segments([[9, 4], [30]])
+    worth = {(f"0/{i}", window): (1 + window) / 10 for i in range(2) for window in range(9)}
+
+    def draw_from(start: Position) -> list:
+        return list(draws(segments, start, batch=4, share=0.4, seed=1, worth=lambda *window: worth[window]))
+
+    whole = draw_from(Position())
+    assert sum(len(draw.replayed) for draw in whole) > 10
+    for made, draw in enumerate(whole[:-1], 1):
+        assert draw_from(draw.after) == whole[made:]

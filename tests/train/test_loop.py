@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,13 @@ from tiny_run import SEQ_LEN, make_model_dir, step_lines, story
 from clet import release as releases
 from clet.exits import InputError, NothingToDo, TryLater, UsageError
 from clet.model.checkpoint import load_model, state_root
+from clet.shards.manifest import find_shards
+from clet.shards.reader import ShardReader
 from clet.train import loop, savepoint
 from clet.train.breaker import read_trips
+from clet.train.feed import Shard
 from clet.train.rundir import RunDirectory
+from clet.train.shelf import Shelf
 
 
 def weights_of(run) -> str:
@@ -118,6 +123,39 @@ def test_new_shards_are_the_next_segment_with_replay_of_the_first(learn, stories
     assert (facts["parent"], facts["documents"], facts["watermark"]) == (1, 48, "2026-03-02T00:00:00Z")
     with pytest.raises(NothingToDo):
         learn(stories, run=tmp_path / "run")
+
+
+def test_replay_prefers_windows_of_documents_with_a_high_score(learn, model_dir, make_shards, tmp_path):
+    """Scores 1 and 0 (which counts as 1/16), a document in three windows of its own."""
+    texts = [story(i, 200)[:95] for i in range(12)]
+    first = make_shards(tmp_path / "shards", texts, scores=[1.0, 0.0] * 6)
+    learn(first, run=tmp_path / "run")
+    steps = len(step_lines(tmp_path / "run"))
+    later = make_shards(tmp_path / "later", [story(i) for i in range(100, 124)], day=2)
+    learn(later, run=tmp_path / "run", replay=0.5)
+    (path,) = first.glob("main/*.clet")
+    reader = ShardReader.open(path)
+    hits = [0, 0]
+    for line in step_lines(tmp_path / "run")[steps:]:
+        for _, indices in line["replay"]:
+            for rows in reader.windows(indices).documents:
+                for row in rows.tolist():
+                    hits[reader.heads()[row]["priority"]["score"] < 1] += 1
+    assert sum(hits) > 60
+    assert hits[0] > 4 * hits[1]
+
+
+def test_a_window_is_worth_the_mean_score_of_its_tokens(model_dir, make_shards, tmp_path):
+    directory = make_shards(tmp_path / "shards", ["x" * 20, "y" * 10, "z" * 31], scores=[0.8, 7.0])
+    (entry,) = find_shards([str(directory)])
+    reader = ShardReader.open(entry.path)
+    shelf = Shelf(reader.fingerprint, 32, reader.vocab_size)
+    shelf.add(Shard(str(entry.path), entry.name, entry.root, "main", entry.num_windows, 0, 0, None))
+    mixed = (0.8 * 21 + 1.0 * 11) / 32  # above 1 is 1; the third has none
+    assert sorted(shelf.worth(entry.root, i) for i in range(reader.num_windows)) == pytest.approx([0.5, mixed])
+    Path(entry.path).write_bytes(b"gone")
+    shelf.add(Shard(str(entry.path), entry.name, entry.root, "main", entry.num_windows, 0, 0, None))
+    assert shelf.worth(entry.root, 0) == 0.0
 
 
 def test_replay_goes_on_with_less_when_old_shards_are_gone(learn, stories, make_shards, tmp_path, capfd):
