@@ -216,3 +216,25 @@ def read_frames(stream: BinaryIO, name: str, *, need_end: bool = True) -> Iterat
         yield frame
     if need_end and not closed:
         raise InputError(f"{name}: truncated: the stream ends without its end frame")
+
+
+# ---- lines of JSON that carry their own checksum: manifests
+
+
+def seal_line(body: bytes) -> bytes:
+    """A JSON object as a line with its xxh3 as the last field."""
+    return body[:-1] + _SEAL + xxhash.xxh3_64_hexdigest(body).encode() + b'"}'
+
+
+def is_sealed(line: bytes) -> bool:
+    """Whether a line is what `seal_line` made of its other fields."""
+    return unsealed(line) is not None
+
+
+def unsealed(line: bytes) -> bytes | None:
+    """The JSON object that was sealed, or None where the checksum differs."""
+    body, _, digest = line.rpartition(_SEAL)
+    return body + b"}" if xxhash.xxh3_64_hexdigest(body + b"}").encode() + b'"}' == digest else None
+
+
+_SEAL = b',"xxh3":"'

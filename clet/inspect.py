@@ -16,7 +16,7 @@ import orjson
 
 from clet import codecs
 from clet.batch import Batch
-from clet.container import Frame, Kind, read_frame
+from clet.container import Frame, Kind, is_sealed, read_frame
 from clet.exits import InputError, UsageError
 from clet.pages import PAGE_BYTES
 from clet.record import RecordError, decode_tok, parse_line, parse_object
@@ -145,10 +145,20 @@ def _window_lines(frames: list[Frame], rows: list[str], name: str) -> Iterator[b
                 sizes = lengths[start:end].tolist()
                 documents = [rows[row] for row in frame.arrays["segment_rows"][start:end].tolist()]
                 line = {"window": first + window, "ids": ids[window, : sum(sizes)].tolist(), "documents": documents}
-                yield _dumps(line | {"lengths": sizes})
+                masked = _masked_in(frame, window, ids.shape[1])
+                yield _dumps(line | {"lengths": sizes} | ({"masked": masked} if masked else {}))
                 start = end
         except (KeyError, IndexError) as error:
             raise InputError(f"{name}: malformed windows at byte {frame.offset}: {error}") from None
+
+
+def _masked_in(frame: Frame, window: int, seq_len: int) -> list[list[int]]:
+    """The spans of a window that are not to be learned, as [start, end) in it."""
+    spans = frame.arrays.get("masked")
+    if spans is None:
+        return []
+    mine = spans[spans[:, 0] // seq_len == window].astype(int) - window * seq_len
+    return mine.tolist()
 
 
 def _frame_header(frame: Frame, size: int, name: str) -> bytes:
@@ -167,7 +177,13 @@ def _directory(path: Path, headers: bool) -> Iterator[bytes]:
     elif os.path.exists(path / MANIFEST_NAME):
         with open_input(str(path / MANIFEST_NAME)) as stream:
             body = stream.readall()
-        yield from body.split(b"\n")[:-1]  # a torn last line does not count
+        *lines, rest = body.split(b"\n")
+        for number, line in enumerate(lines, 1):
+            if not is_sealed(line):
+                raise InputError(f"{path / MANIFEST_NAME}:{number}: checksum differs: the manifest was damaged")
+            yield line
+        if rest:
+            raise InputError(f"{path / MANIFEST_NAME}: ends inside a line: the manifest was damaged")
     else:
         raise UsageError(f"{path}: is neither a state nor a directory of shards; name the files in it")
 

@@ -232,13 +232,15 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def remove_unnamed(folder: Path, prefix: str, named: Iterable[str]) -> None:
-    """Delete the files of runs that did not commit: those with the prefix that the state does not name."""
-    known = set(named)
+def remove_unnamed(folder: Path, prefix: str, named: Iterable[str]) -> int:
+    """Delete the files of runs that did not commit, those with the prefix that the state does not name; how many."""
+    known, count = set(named), 0
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if name.startswith(prefix) and name not in known:
                 remove(folder / name)
+                count += 1
+    return count
 
 
 def _write(file: Any, body: bytes) -> None:

@@ -69,7 +69,7 @@ def wait(process: subprocess.Popen[bytes], name: str, log: Path) -> float:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, 1):
         lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]
-        raise InputError(f"{name} ended with {process.returncode}: {lines[-1]}")
+        raise InputError(f"{name} ended with {process.returncode}: {_reason(lines)}")
     return usage.ru_utime + usage.ru_stime
 
 
@@ -90,3 +90,14 @@ def pinned(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def _reason(lines: list[str]) -> str:
+    """The last message of a command that was run with --json, else its last line."""
+    for line in reversed(lines):
+        try:
+            if message := orjson.loads(line).get("message"):
+                return str(message)
+        except (orjson.JSONDecodeError, AttributeError):
+            break
+    return lines[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import Annotated
 
@@ -118,6 +119,8 @@ def shards(
     from clet.bench import report
     from clet.bench.shards import measure, show
 
+    if folder is not None and not os.access(folder, os.W_OK):
+        raise UsageError(f"--dir {folder}: no folder that can be written to")
     result = {**report.conditions(), **measure(tokens, seq_len, runs, folder=folder)}
     if log.json:
         report.show_json(result)

@@ -31,6 +31,7 @@ GRAM = 13
 SHORTEST = 8
 MAX_FILES = 1 << 16
 MAX_DEPTH = 64
+MAX_TEXT_BYTES = 256 << 20  # of a file of plain text
 
 _U = np.uint64
 _ODD = _U(0xD6E8FEB86659FD93)
@@ -104,7 +105,7 @@ def _texts(name: str) -> Iterator[str]:
     with open_input(name) as stream:
         plain = codecs.Peekable(codecs.ChunkReader(codecs.plain_chunks(codecs.Peekable(stream), name)))
         if plain.peek(1).lstrip()[:1] not in (b"{", b"["):
-            yield canonical_text(b"".join(iter(lambda: plain.read1(codecs.CHUNK), b"")).decode("utf-8", "replace"))
+            yield canonical_text(_whole(plain, name).decode("utf-8", "replace"))
             return
         number = 0
         for lines in split_lines(plain, name):
@@ -116,6 +117,16 @@ def _texts(name: str) -> Iterator[str]:
                     yield from _strings(orjson.loads(line))
                 except orjson.JSONDecodeError:
                     raise InputError(f"{name}:{number}: not JSON; give JSON lines or plain text") from None
+
+
+def _whole(stream: codecs.Peekable, name: str) -> bytes:
+    parts, size = [], 0
+    while chunk := stream.read1(codecs.CHUNK):
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MAX_TEXT_BYTES:
+            raise InputError(f"{name}: over {MAX_TEXT_BYTES >> 20} MB of plain text; split it, or give JSON lines")
+    return b"".join(parts)
 
 
 def _strings(value: Any, depth: int = 0) -> Iterator[str]:

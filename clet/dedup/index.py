@@ -42,6 +42,7 @@ from clet.dedup.segment import Segment
 from clet.dedup.spans import SpanSet
 from clet.dedup.table import KEPT, Decisions, Known, Rows
 from clet.exits import InputError
+from clet.log import log
 from clet.pages import remove, remove_unnamed
 from clet.state import State
 
@@ -91,9 +92,9 @@ class Index:
         self._folder: Path | None = state.directory if state else None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._hours: dict[int, int] = {}  # records by the hour in which they were fetched
-        self._jobs = 1
         self.first = self._next_file = self._clock = 0
         self.forgotten = 0
+        self.span_tokenizer: str | None = None  # of the ids that spans were read from last
         if state is None:
             self.secret = seeds.integer(seed, "dedup/index")
             return
@@ -103,7 +104,10 @@ class Index:
     def _load(self, state: State) -> None:
         entries = state.values.get("segments", [])
         self._next_file, self._clock = state.values.get("next_file", 0), state.values.get("clock", 0)
-        remove_unnamed(state.directory, "segment-", (entry["file"] for entry in entries))
+        self.span_tokenizer = state.values.get("span_tokenizer")
+        removed = remove_unnamed(state.directory, "segment-", (entry["file"] for entry in entries))
+        if removed and not state.generation:
+            log.warn(f"{state.directory}: has no HEAD, and begins anew; {removed} files of no commit are removed")
         self._segments = [Segment(state.directory, entry) for entry in entries]
         for older, newer in pairwise(self._segments):
             if newer.first < older.end:
@@ -256,6 +260,7 @@ class Index:
             "next_file": self._next_file,
             "clock": self._clock,
             "documents": self.first,
+            "span_tokenizer": self.span_tokenizer,
         }
         self._state.commit()  # which makes names durable before HEAD says them
         for name in old - {each.entry["file"] for each in self._segments}:

@@ -127,8 +127,11 @@ class _Worker:
             kept.append(row)
             notes.append(note)
         passed = batch.take(kept)
+        before = _earlier_notes(passed)
+        for place, earlier in before.items():
+            notes[place] |= {name: earlier[name] for name in ("spans", "cut") if name in earlier}
         if plan.span and kept:
-            free = [not (supersedes[row] or decisions.verdict[row] != table.KEPT) for row in kept]
+            free = np.array([not supersedes[row] and decisions.verdict[row] == table.KEPT for row in kept])
             passed, notes = self._without_spans(passed, notes, free, reject)
         return passed.annotate("dedup", notes) if len(passed) else passed
 
@@ -192,39 +195,61 @@ class _Worker:
         return batch.take(files < 0)
 
     def _without_spans(
-        self, batch: Batch, notes: list[dict[str, Any]], free: list[bool], reject: Reject
+        self, batch: Batch, notes: list[dict[str, Any]], free: np.ndarray, reject: Reject
     ) -> tuple[Batch, list[dict[str, Any]]]:
         """The batch with repeated spans masked or cut; records of which too little is left are dropped.
 
         Spans of records that are not `free` (new versions, marked repeats) are remembered and left alone.
         """
         plan, index = self._plan, self._index
+        self._check_span_tokenizer(batch.fingerprint)
         key = exact.stream_key(index.secret, batch.fingerprint)
+        lengths = batch.tok.lengths
+        most = np.where(
+            free, np.maximum(lengths - plan.span, 0), lengths
+        )  # that may be repeated in a record that stays
         hashes, starts, offsets = spans.sampled_windows(batch.tok, plan.span, key)
         known = index.find_spans(hashes)
-        repeated, counts = spans.find_repeated(hashes, starts, offsets, plan.span, known, index.new_spans)
+        repeated, counts = spans.find_repeated(hashes, starts, offsets, plan.span, known, index.new_spans, most)
         if not len(repeated):
             return batch, notes
         ends = np.cumsum(counts)
-        lengths = batch.tok.lengths
         remove = np.zeros(len(batch.tok.values), np.bool_)
         keep = np.ones(len(batch), np.bool_)
-        for row in np.flatnonzero(counts).tolist():
-            if not free[row]:
-                continue
-            mine = repeated[ends[row] - counts[row] : ends[row]]
-            covered = int((mine[:, 1] - mine[:, 0]).sum())
+        for row in np.flatnonzero((counts > 0) & free).tolist():
+            mine = repeated[ends[row] - counts[row] : ends[row]].tolist()
+            covered = sum(end - start for start, end in mine)
             self._found.repeated_tokens += covered
-            notes[row] = notes[row] | {"cut" if plan.cut else "spans": mine.tolist()}
-            if lengths[row] - covered < plan.span:
+            cut = (
+                plan.cut and "cut" not in notes[row]
+            )  # where it was cut before, positions would no longer be told apart
+            if cut:
+                notes[row] = notes[row] | {"cut": mine}
+            else:
+                notes[row] = notes[row] | {"spans": _joined(notes[row].get("spans", []), mine)}
+            if covered > most[row]:
                 keep[row] = False
                 reject(batch.take([row]).annotate("dedup", [notes[row]]), 0, REPEATED)
-            elif plan.cut:
-                for start, end in mine.tolist():
-                    remove[batch.tok.offsets[row] + start : batch.tok.offsets[row] + end] = True
+            elif cut:
+                begin = int(batch.tok.offsets[row])
+                for start, end in mine:
+                    remove[begin + start : begin + end] = True
+                if "spans" in notes[row]:
+                    left = np.concatenate(([0], np.cumsum(~remove[begin : begin + int(lengths[row])])))
+                    notes[row]["spans"] = _moved(notes[row]["spans"], left)
         if remove.any():
             batch = self._cut(batch, remove)
         return batch.take(keep), [note for row, note in enumerate(notes) if keep[row]]
+
+    def _check_span_tokenizer(self, fingerprint: str) -> None:
+        """Say once that spans of another tokenizer will not be found: they are known by their ids."""
+        known = self._index.span_tokenizer
+        if known is not None and known != fingerprint:
+            log.warn(
+                f"spans seen before are of tokenizer {known[:12]}, these records of {fingerprint[:12]}: "
+                "repeats are found from here on only"
+            )
+        self._index.span_tokenizer = fingerprint
 
     def _cut(self, batch: Batch, remove: np.ndarray) -> Batch:
         """The batch without some of its tokens, and without the bytes that they stand for.
@@ -245,6 +270,38 @@ class _Worker:
             cut = Ragged.from_bytes([cut.bytes_at(row) if has_text[row] else b"" for row in range(len(batch))])
         offsets = np.concatenate(([0], np.cumsum(tok.lengths - gone)))
         return replace(batch, text=cut, has_text=has_text, tok=Ragged(tok.values[~remove], offsets))
+
+
+def _earlier_notes(batch: Batch) -> dict[int, dict[str, Any]]:
+    """What an earlier deduplication said of records, by row: masks are not forgotten."""
+    heads = Heads.of(batch.head, ("dedup",))
+    found = {row: heads.value(row, "dedup") for row in np.flatnonzero(heads.has("dedup")).tolist()}
+    return {row: {name: value for name, value in note.items() if _is_spans(value)}
+            for row, note in found.items() if isinstance(note, dict)}  # fmt: skip
+
+
+def _is_spans(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(each, list) and len(each) == 2 and all(type(n) is int and n >= 0 for n in each) for each in value
+    )
+
+
+def _joined(one: list[list[int]], other: list[list[int]]) -> list[list[int]]:
+    """The union of two lists of [start, end)."""
+    out: list[list[int]] = []
+    for start, end in sorted(one + other):
+        if out and start <= out[-1][1]:
+            out[-1][1] = max(out[-1][1], end)
+        else:
+            out.append([start, end])
+    return out
+
+
+def _moved(found: list[list[int]], left: np.ndarray) -> list[list[int]]:
+    """Spans after a cut, where `left[i]` of the first i tokens are left."""
+    size = len(left) - 1
+    moved = [[int(left[min(start, size)]), int(left[min(end, size)])] for start, end in found]
+    return [span for span in moved if span[0] < span[1]]
 
 
 def _is_utf8(body: bytes) -> bool:

@@ -74,16 +74,25 @@ def sampled_windows(tok: Ragged, span: int, key: int) -> tuple[np.ndarray, np.nd
 
 
 def find_repeated(
-    hashes: np.ndarray, starts: np.ndarray, offsets: np.ndarray, span: int, known: np.ndarray, new: SpanSet
+    hashes: np.ndarray,
+    starts: np.ndarray,
+    offsets: np.ndarray,
+    span: int,
+    known: np.ndarray,
+    new: SpanSet,
+    needed: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(spans `[m, 2]`, how many each row has `[n]`): what is repeated in rows of sampled windows, in order.
 
-    `known` says which hashes segments have. The others are looked up in `new`, and join it.
+    `known` says which hashes segments have. The others are looked up in `new`, and join it; not those of a row of
+    which more than `needed[i]` tokens are repeated: it will be dropped, and what only it had was never passed on.
     """
     out = np.empty((len(hashes), 2), np.int32)
     counts = np.zeros(len(offsets) - 1, np.int64)
+    if needed is None:
+        needed = np.full(len(counts), np.iinfo(np.int64).max)
     slots = new.reserve(len(hashes))
-    num_spans, added, _ = _find(slots, hashes, starts, offsets, span, known, out, counts)
+    num_spans, added, _ = _find(slots, hashes, starts, offsets, span, known, needed, out, counts)
     new.grew(added)
     return out[:num_spans], counts
 
@@ -122,6 +131,8 @@ def _cut(ids, offsets, remove, text, text_offsets, values, value_offsets, has_te
             at = begin
             for i in range(offsets[row], offsets[row + 1]):
                 for j in range(value_offsets[ids[i]], value_offsets[ids[i] + 1]):
+                    if at == begin and values[j] == 32 and i == offsets[row] and text[at] != 32:
+                        continue  # a space that the tokenizer put in front of all texts
                     if at == end or text[at] != values[j]:
                         has_text[row] = 0
                         break
@@ -184,18 +195,22 @@ def _sample(ids, offsets, span, key, hashes, starts, row_offsets):
 
 
 @njit
-def _find(slots, hashes, starts, offsets, span, known, out, counts):
+def _find(slots, hashes, starts, offsets, span, known, needed, out, counts):
     mask = len(slots) - 1
     num_spans = added = 0
     touched = _U(0)
+    places = np.empty(1 << 10, np.int64)  # of the slots that a row has filled
     for row in range(len(offsets) - 1):
         waiting = offsets[row]  # the next window that is not in the set
         first = num_spans
+        filled = covered = 0
+        if offsets[row + 1] - offsets[row] > len(places):
+            places = np.empty(2 * (offsets[row + 1] - offsets[row]), np.int64)
         for i in range(offsets[row], offsets[row + 1]):  # fetch what is about to be read, many lines at a time
             touched ^= slots[np.int64(hashes[i] >> _U(3)) & mask]
         for i in range(offsets[row], offsets[row + 1]):
             while starts[waiting] + span <= starts[i]:
-                added += _add(slots, mask, hashes[waiting], known[waiting])
+                filled = _add(slots, mask, hashes[waiting], known[waiting], places, filled)
                 waiting += 1
             found = known[i]
             if not found:
@@ -206,27 +221,35 @@ def _find(slots, hashes, starts, offsets, span, known, out, counts):
             if not found:
                 continue
             if num_spans > first and out[num_spans - 1, 1] >= starts[i]:
+                covered += starts[i] + span - out[num_spans - 1, 1]
                 out[num_spans - 1, 1] = starts[i] + span
             else:
                 out[num_spans, 0], out[num_spans, 1] = starts[i], starts[i] + span
+                covered += span
                 num_spans += 1
         for i in range(waiting, offsets[row + 1]):
-            added += _add(slots, mask, hashes[i], known[i])
+            filled = _add(slots, mask, hashes[i], known[i], places, filled)
+        if covered > needed[row]:
+            for i in range(filled - 1, -1, -1):  # the last ones first: nothing was put behind them
+                slots[places[i]] = _U(0)
+            filled = 0
+        added += filled
         counts[row] = num_spans - first
     return num_spans, added, touched
 
 
 @njit
-def _add(slots, mask, value, known):
+def _add(slots, mask, value, known, places, filled):
     if known:
-        return 0
+        return filled
     at = np.int64(value >> _U(3)) & mask
     while slots[at]:
         if slots[at] == value:
-            return 0
+            return filled
         at = (at + 1) & mask
     slots[at] = value
-    return 1
+    places[filled] = at
+    return filled + 1
 
 
 @njit

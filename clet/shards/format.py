@@ -27,7 +27,7 @@ COUNTS = ("windows", "tokens", "documents", "masked", "vocab_size", "footer", "b
 FRAME_TOKENS = 1 << 18  # a frame is checked as a whole when its first window is read: 60 us for 512 KB
 ZSTD_FRAME_TOKENS = 1 << 15  # ... and decompressed, for one window of a shuffled read
 MAX_SEQ_LEN = 1 << 20
-LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # a folder's name, chosen by records from outside
+LANE = re.compile(r"(?!lock\Z)[a-z0-9][a-z0-9_-]{0,63}\Z")  # a folder's name, chosen by records from outside
 DTYPES = {"u16": np.dtype("<u2"), "u32": np.dtype("<u4")}
 
 

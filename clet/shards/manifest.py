@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import xxhash
 
+from clet.container import seal_line, unsealed
 from clet.exits import InputError, UsageError
 from clet.shards.format import LANE
 from clet.shards.reader import ShardReader, shards_in
@@ -78,6 +78,12 @@ def read_manifest(directory: str | Path) -> list[ShardEntry]:
     """The shards of a directory in manifest order; none where it has no manifest yet. Raises InputError on damage."""
     path = Path(directory, MANIFEST_NAME)
     return [_parse(line, number, path) for number, line in enumerate(_lines(path), 1)]
+
+
+def unlisted_shards(directory: str | Path) -> list[Path]:
+    """Shards in the lanes of a directory that its manifest does not name."""
+    named = {entry.path.name for entry in read_manifest(directory)}
+    return sorted(path for path in Path(directory).glob("*/*.clet") if path.name not in named)
 
 
 def append_entry(directory: str | Path, entry: ShardEntry) -> None:
@@ -155,20 +161,22 @@ def _lines(path: Path) -> list[bytes]:
         raise UsageError(f"{path}: {error.strerror}") from None
     if len(body) > MAX_MANIFEST_BYTES:
         raise InputError(f"{path}: over {MAX_MANIFEST_BYTES >> 20} MB, no manifest")
-    return body.split(b"\n")[:-1]  # what follows the last newline is a torn line, or nothing
+    *lines, rest = body.split(b"\n")
+    if rest:  # the file is only ever replaced whole
+        raise InputError(f"{path}: ends inside a line: the manifest was damaged; restore it from a copy")
+    return lines
 
 
 def _line(entry: ShardEntry) -> bytes:
-    body = orjson.dumps({key: getattr(entry, name) for key, (name, _) in _FIELDS.items()})
-    return body[:-1] + b',"xxh3":"%s"}' % xxhash.xxh3_64_hexdigest(body).encode()
+    return seal_line(orjson.dumps({key: getattr(entry, name) for key, (name, _) in _FIELDS.items()}))
 
 
 def _parse(line: bytes, number: int, path: Path) -> ShardEntry:
-    body, _, digest = line.rpartition(b',"xxh3":"')
-    if xxhash.xxh3_64_hexdigest(body + b"}").encode() + b'"}' != digest:
+    body = unsealed(line)
+    if body is None:
         raise InputError(f"{path}:{number}: checksum differs: the manifest was damaged; restore it from a copy")
     try:
-        fields: dict[str, Any] = orjson.loads(body + b"}")
+        fields: dict[str, Any] = orjson.loads(body)
         values = {name: fields[key] for key, (name, _) in _FIELDS.items()}
         for name, kind in _FIELDS.values():
             if not isinstance(values[name], kind) or (kind is int and values[name] < 0):

@@ -169,8 +169,10 @@ def test_cut_spans_are_gone_from_tokens_and_text(record):
 
 def test_a_text_that_its_tokens_do_not_spell_is_left_out_of_a_cut_record(record):
     rows = newsletters(issues=12)
-    for tokenizer in (None, WordsAsTokens()):  # the texts of `stories` begin without a space
-        kept, _, _ = run(stories(record, rows), span=50, cut=True, tokenizer=tokenizer)
+    texts = stories(record, rows)
+    other = [r | {"text": r["text"].replace("w", "v")} for r in texts]
+    for records, tokenizer in ((texts, None), (other, WordsAsTokens())):
+        kept, _, _ = run(records, span=50, cut=True, tokenizer=tokenizer)
         for each in kept:
             assert ("text" in each) != ("cut" in each["dedup"])
 
@@ -195,3 +197,69 @@ def test_a_new_version_keeps_what_it_shares_with_the_old_one(record):
 def test_spans_need_tokens(record):
     with pytest.raises(UsageError, match="needs tokens"):
         run([record("Words.")], span=50)
+
+
+def test_what_only_a_dropped_record_had_is_not_taken_from_the_next(record):
+    rng = seeds.numpy_generator(1, "dropped")
+    run_, novel, own = (rng.integers(0, 60_000, size).astype(np.uint16) for size in (400, 37, 500))
+    first = np.concatenate((rng.integers(0, 60_000, 300).astype(np.uint16), run_))
+    kept, dropped, _ = run(
+        stories(record, [first, np.concatenate((novel, run_)), np.concatenate((novel, run_, own))]), span=50
+    )
+    assert [why for _, why in dropped] == ["spans"]
+    mask = as_mask(kept[1]["dedup"]["spans"], len(novel) + len(run_) + len(own))
+    assert not mask[: len(novel)].any()
+    assert mask[len(novel) : len(novel) + len(run_)].mean() > 0.95
+
+
+def test_what_a_dropped_row_put_into_the_set_is_taken_out_again():
+    rng = seeds.numpy_generator(1, "undo")
+    rows = [rng.integers(0, 60_000, 3000).astype(np.uint16) for _ in range(4)]
+    hashes, starts, offsets = sampled_windows(Ragged.from_rows([*rows, rows[1]], np.uint16), 50, KEY)
+    known, new = np.zeros(len(hashes), bool), SpanSet()
+    needed = np.array([10**9, -1, 10**9, 10**9, 10**9])  # the second is dropped, come what may
+    _, counts = find_repeated(hashes, starts, offsets, 50, known, new, needed)
+    assert counts.tolist() == [0, 0, 0, 0, 0]
+    mine = np.concatenate([hashes[offsets[row] : offsets[row + 1]] for row in (0, 2, 3, 4)])
+    assert np.array_equal(new.sorted(), np.unique(mine))
+
+
+def test_a_second_pass_keeps_the_masks_of_the_first(record):
+    rows = newsletters(issues=14)
+    once, _, _ = run(stories(record, rows), span=50)
+    masked = {r["id"]: r["dedup"]["spans"] for r in once if "spans" in r["dedup"]}
+    assert len(masked) > 5
+    for plan in ({}, {"mark": True}, {"span": 50}):
+        twice, _, _ = run(once, **plan)
+        assert {r["id"]: r["dedup"]["spans"] for r in twice if "spans" in r["dedup"]} == masked, plan
+
+
+def test_masks_move_with_what_is_cut(record):
+    rng = seeds.numpy_generator(1, "masks move")
+    block = rng.integers(0, 60_000, 300).astype(np.uint16)
+    first = np.concatenate((rng.integers(0, 60_000, 300).astype(np.uint16), block))
+    second = np.concatenate((block, np.arange(500, dtype=np.uint16)))
+    made = stories(record, [first, second])
+    made[1]["dedup"] = {"spans": [[10, 20], [400, 450]]}
+    kept, _, _ = run(made, span=50, cut=True)
+    ids, _ = decode_tok(kept[1]["tok"])
+    [[start, end]] = [span for span in kept[1]["dedup"]["spans"] if span[1] - span[0] == 50]
+    assert ids[start:end].tolist() == list(range(100, 150))
+
+
+def test_a_space_that_the_tokenizer_put_in_front_is_no_difference(record):
+    """Tokens as Llama's: the first word has a space too, which the text has not."""
+    rows = newsletters(issues=12)
+    kept, _, _ = run(stories(record, rows), span=50, cut=True, tokenizer=WordsAsTokens())
+    by_id = {r["id"]: row for r, row in zip(stories(record, rows), rows, strict=True)}
+    for each in kept:
+        left = by_id[each["id"]][~as_mask(each["dedup"].get("cut", []), len(by_id[each["id"]]))]
+        assert each["text"].split() == [f"w{i}" for i in left]
+
+
+def test_spans_of_another_tokenizer_are_said_not_to_be_known(record, capfd):
+    index = Index()
+    for fingerprint in ("one", "one", "two"):
+        batch = Batch.from_records([record(f"text {fingerprint}", ids=range(80), fp=fingerprint)])
+        list(drop_repeats([batch], index, Plan(span=50), lambda *_: None))
+    assert capfd.readouterr().err.count("of tokenizer one") == 1

@@ -190,7 +190,7 @@ def test_an_fsync_that_fails_is_never_tried_again(tmp_path, batches, shard_tools
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(WriteError, match="Input/output error"):
         run(tmp_path, batches)
-    assert 1 <= len(calls) <= 2  # one a shard: two lanes
+    assert calls and len(set(calls)) == len(calls)  # once for each shard
     assert shard_tools.files(tmp_path) == files
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from clet.exits import InputError, UsageError
-from clet.shards.manifest import append_entries, append_entry, find_shards, read_manifest
+from clet.shards.manifest import append_entries, append_entry, find_shards, read_manifest, unlisted_shards
 
 
 @pytest.fixture
@@ -23,15 +23,22 @@ def test_entries_come_back_as_they_were_appended(tmp_path, small_shard):
     assert read_manifest(tmp_path) == [here, other, here]
 
 
-def test_a_torn_last_line_does_not_count_and_is_healed(two_lanes):
+def test_a_manifest_that_ends_inside_a_line_is_refused(two_lanes):
     manifest = two_lanes / "manifest.jsonl"
-    entries, body = read_manifest(two_lanes), manifest.read_bytes()
+    body = manifest.read_bytes()
     last = body.rindex(b"\n", 0, -1) + 1
-    for length in range(last, len(body)):
+    for length in range(last + 1, len(body)):
         manifest.write_bytes(body[:length])
-        assert read_manifest(two_lanes) == entries[:-1]
-    append_entry(two_lanes, entries[-1])
-    assert manifest.read_bytes() == body
+        with pytest.raises(InputError, match="inside a line"):
+            read_manifest(two_lanes)
+
+
+def test_shards_that_the_manifest_lost_are_found(two_lanes):
+    manifest = two_lanes / "manifest.jsonl"
+    assert unlisted_shards(two_lanes) == []
+    entries, lines = read_manifest(two_lanes), manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join(lines[:-1]))
+    assert unlisted_shards(two_lanes) == [entries[-1].path]
 
 
 def test_damage_in_a_manifest_is_refused(two_lanes):
