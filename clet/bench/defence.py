@@ -118,6 +118,7 @@ MAIN = (
     Rumour(copies=200, sources=40, day=120),
     Flood(share=0.6, first=140),
 )
+MAIN_DAYS = 147  # until the last of them is over
 
 
 def measure_stream(policy: Policy, tokenizer: Tokenizer | None, *, seed: int, days: int) -> dict[str, Any]:

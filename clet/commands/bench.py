@@ -228,7 +228,9 @@ def prioritize(
     ] = None,
     attacks: Annotated[
         int,
-        typer.Option("--attacks", min=0, metavar="DAYS", help="Days of news with attacks; 0 leaves it out."),
+        typer.Option(
+            "--attacks", min=0, metavar="DAYS", help="Days of news with attacks, 147 at least; 0 leaves it out."
+        ),
     ] = 0,
     curve: Annotated[bool, typer.Option("--curve", help="What passes, by the budget of an attacker.")] = False,
     order: Annotated[
@@ -263,10 +265,13 @@ def prioritize(
     Attacks are those of clet-trust(7), in a simulated newsroom. With --json the result is one JSON object.
     """
     from clet.bench import report
+    from clet.bench.defence import MAIN_DAYS
     from clet.bench.prioritize import measure, show
 
     if (attacks or curve) and not policy:
         raise UsageError("--attacks and --curve need --policy: without one there are no limits to measure")
+    if 0 < attacks < MAIN_DAYS:
+        raise UsageError(f"--attacks {attacks}: the last attack ends after {MAIN_DAYS} days; give at least as many")
     result = {"bench": "prioritize", **report.conditions()}
     result |= measure(files or [], policy, tokenizer, attacks, curve, order, preset, runs, seed)
     groups = {"compare": compare, "good": good, "bad": bad, "people": people, "machines": machines}

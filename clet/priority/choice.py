@@ -13,8 +13,9 @@ import numpy as np
 from clet.kernels import njit
 from clet.priority import flood, poison_budget
 from clet.priority.assess import is_corrected
-from clet.priority.burst import still_alarming
+from clet.priority.burst import is_settled, still_alarming
 from clet.priority.credibility import WRONG, is_established
+from clet.priority.novelty import TOTAL, WEIGHT
 
 STAY, EMIT, SHARE, BUDGET, FLOOD, BURST = 0, 1, 2, 3, 4, 5
 _POISON = 6  # and the codes behind it: those of the poison budget
@@ -94,6 +95,7 @@ def choose(held, m, ledger, flow, rules, taken, totals, budget, share, records, 
                 waiting -= h.tokens
                 gone += 1
                 gone_bytes += h.size
+    alarms = rules.bursts and is_settled(m.bursts, m.grams.sums[TOTAL] / m.grams.sums[WEIGHT])
     base = np.float64(budget) if budget >= 0 else np.float64(totals[0] + waiting)
     for turn in range(2):
         # First those within their share; then, where something has to go and nothing else can, the others.
@@ -115,7 +117,7 @@ def choose(held, m, ledger, flow, rules, taken, totals, budget, share, records, 
                 continue
             code = EMIT
             if not h.approved:
-                if rules.bursts and still_alarming(m.bursts, h.phrase, h.tag):
+                if alarms and still_alarming(m.bursts, h.phrase, h.tag):
                     code = BURST
                     m.reputation.period[h.origin, WRONG] += 1.0
                 else:

@@ -13,14 +13,17 @@ from priority_runs import START, run, story
 
 from clet import seeds
 from clet.batch import Batch
+from clet.priority.burst import SETTLED_TOKENS
 from clet.priority.choice import CORRECTED
 from clet.priority.credibility import DOCS
+from clet.priority.novelty import TOTAL, WEIGHT
 from clet.priority.order import Knowledge, Prioritizer, Ways
 from clet.priority.poison_budget import Limits
 from clet.priority.policy import Policy
 from clet.priority.recency import Clock
 from clet.priority.share import Account
 from clet.priority.value import FRESH_FLOOR, Weights
+from clet.record import Record, decode_tok, encode_tok
 
 
 def stories(size: int = 60):
@@ -156,3 +159,24 @@ def test_an_approved_record_is_not_held_again():
     assert (out, held[0][1]) == ([], "injection")
     out, _, held = run([trap], policy=policy, approved=[trap["id"]])
     assert (out[0]["priority"]["approved"], held) == (1, [])
+
+
+def with_a_new_phrase(number: int, origin: str) -> Record:
+    """A story with three tokens that no other kind of story has."""
+    made = story(number, origin=origin)
+    ids = decode_tok(made["tok"])[0].copy()
+    ids[10:13] = (191, 192, 193)
+    return made | {"tok": encode_tok(ids, "fp")}
+
+
+def test_where_nobody_is_trusted_yet_no_phrase_is_a_burst_neither_on_arrival_nor_in_the_window():
+    policy = Policy(bursts=True)
+    records = [with_a_new_phrase(n, f"o{n % 6}") for n in range(40)]
+    out, rejected, held = run(records, policy=policy)
+    assert (len(out), rejected, held) == (40, [], [])
+    known = Knowledge()
+    known.memory.bursts.trusted[0] = 0.9
+    learned = known.memory.grams.sums
+    learned[TOTAL] = 2 * SETTLED_TOKENS * learned[WEIGHT]
+    out, _, held = run(records, policy=policy, knowledge=known)
+    assert {why for _, why in held} == {"burst"} and len(held) > 30
