@@ -21,7 +21,7 @@ from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import open_gate
 from clet.state import State
 
-PARAMS = {"version": 2}
+PARAMS = {"version": 3}
 _JOURNAL = "memory"
 
 
@@ -67,7 +67,8 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 def load(state: State) -> Knowledge:
     """What a state knows; for a new one, nothing. Raises InputError on damage."""
-    known = Knowledge(Origins(list(state.values.get("origins", {}))), mixture=Mixture(state.values.get("mixture")))
+    origins = _by_number(state)
+    known = Knowledge(Origins(list(origins)), mixture=Mixture(state.values.get("mixture")))
     for frame in state.journal(f"{_JOURNAL}-{state.generation}"):
         for name, array in _arrays(known).items():
             flat = array if array.ndim == 1 else array.reshape(-1)  # a view either way: columns of a table have steps
@@ -77,7 +78,7 @@ def load(state: State) -> Knowledge:
             except (KeyError, IndexError, ValueError):
                 raise InputError(f"{state.directory}: {name} is damaged; restore the state, or name another") from None
     r = known.memory.reputation
-    for number, (name, entry) in enumerate(state.values.get("origins", {}).items()):
+    for number, (name, entry) in enumerate(origins.items()):
         try:
             good, bad, day = entry["for"], entry["against"], entry["day"]
             r.evidence[number, GOOD], r.evidence[number, BAD] = max(0.0, float(good)), max(0.0, float(bad))
@@ -87,11 +88,24 @@ def load(state: State) -> Knowledge:
     return known
 
 
+def _by_number(state: State) -> dict[str, Any]:
+    """The entries of origins in the order of their numbers; HEAD has them by name. Raises InputError on damage."""
+    entries = state.values.get("origins", {})
+    try:
+        ordered = dict(sorted(entries.items(), key=lambda item: int(item[1]["number"])))
+        if [int(entry["number"]) for entry in ordered.values()] == list(range(len(ordered))):
+            return ordered
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    raise InputError(f"{state.directory}: the numbers of origins are damaged; restore the state, or name another")
+
+
 def origins_json(known: Knowledge) -> dict[str, Any]:
-    """Evidence by origin, in the order of their numbers."""
+    """Number and evidence by origin. The number is where it stands in the arrays of the journal."""
     r = known.memory.reputation
     return {
         name: {
+            "number": number,
             "for": float(r.evidence[number, GOOD]),
             "against": float(r.evidence[number, BAD]),
             "day": int(r.day[number]),

@@ -28,7 +28,7 @@ def write_inputs(path: Path) -> None:
     """Three inputs: 24 stories of four origins each, every third of one cluster; each origin would pass 18."""
     (path / "policy.toml").write_text(POLICY)
     for part in range(PARTS):
-        rows = [story(100 * part + n, origin=f"o{n % 4}") for n in range(24)]
+        rows = [story(100 * part + n, origin=f"o{3 - n % 4}") for n in range(24)]
         for number, row in enumerate(rows):
             if number % 3 == 0:
                 row["dedup"] = {"cluster": f"{7:032x}"}
