@@ -19,6 +19,7 @@ import numpy as np
 
 from clet.batch import Batch
 from clet.heads import Heads
+from clet.log import log
 from clet.priority.assess import Findings, Memory, assess, new_findings, new_memory
 from clet.priority.choice import BURST, REASONS, SUSPICIOUS, Rules
 from clet.priority.curriculum import ease, staged
@@ -123,6 +124,7 @@ class Prioritizer:
         masker: Masker | None = None,
         quality: QualityTables | None = None,
     ):
+        self._warned = False
         self.policy, self.known, self.settings = policy or Policy(), knowledge or Knowledge(), settings or Settings()
         account.origins = self.known.origins
         self._account, self._clock, self._ways = account, clock, ways
@@ -215,6 +217,10 @@ class Prioritizer:
             known = [heads.value(row, "id") in self._approved for row in range(len(batch))]
             approved = np.array(known, np.bool_)
         verdicts = self._quality.judge(batch)
+        if not self._warned and not batch.has_text.all():
+            self._warned = True
+            unjudged = "" if verdicts.judged.all() else "are not judged (give --tokenizer), and "
+            log.warn(f"records without text {unjudged}are not searched for instructions and hidden text")
         quality, broken, amounts = np.round(verdicts.score.astype(np.float64), 4), verdicts.rule, verdicts.value
         quality[approved & (broken > 0)] = NEUTRAL
         broken[approved] = 0
