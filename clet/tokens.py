@@ -15,7 +15,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 MAX_TOKENIZER_BYTES = 256 << 20
 # Characters or bytes of text in a process from which on the fast engine is worth loading: that takes 0.2 to 0.7 s.
 FAST_FROM = 1 << 20
-REFERENCE_BYTES = 1 << 20  # of text that the reference is given at once
 # Names under which published tokenizers keep their end-of-document token, most specific first.
 _EOS_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 _jobs = 1
@@ -129,9 +128,7 @@ class Tokenizer:
             ids = self._try(fast, rows, trusted=trusted)
             if ids is not None:
                 return ids
-        # The reference's own objects take about 400 bytes a token meanwhile: a few rows at once.
-        parts = [self._reference.encode([str(row, "utf-8") for row in each], self.dtype) for each in _groups(rows)]
-        return Ragged.concat(parts) if parts else self._reference.encode([], self.dtype)
+        return self._reference.encode([str(row, "utf-8") for row in rows], self.dtype)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Text of the ids, special tokens left out; bytes that are no UTF-8 become U+FFFD."""
@@ -219,19 +216,6 @@ def _ids_of(spec: dict[str, Any]) -> dict[str, int] | None:
         if ids[content] != token["id"]:
             return None
     return ids
-
-
-def _groups(rows: Sequence[memoryview]) -> Iterator[list[memoryview]]:
-    """The rows in order, about REFERENCE_BYTES together, at least one a group."""
-    group, size = [], 0
-    for row in rows:
-        group.append(row)
-        size += len(row)
-        if size >= REFERENCE_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
 
 
 def _vocab_size(spec: dict[str, Any], reference: Reference) -> int:
