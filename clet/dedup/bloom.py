@@ -8,7 +8,8 @@ a hash, are enough, where the exact index (`clet.dedup.index`) takes some 400 an
 
 `plan` chooses the rows of a band and the votes for a threshold and a size: of those that find at least nine in ten
 pairs 0.05 above the threshold and are wrong about at most one unrelated record in a thousand, the one with the fewest
-hits 0.1 below it. At 0.8 and 16 bytes: PLAN_AT_16.
+hits 0.1 below it. At 0.8 and 16 bytes: 5 of 16 bands of 5 rows, which finds 92% at J = 0.85, 69% at 0.8, 17% at 0.7, 2%
+at 0.6, and one unrelated record in ten thousand.
 
 Generations: a quarter of the capacity each (or of the window in time); when one is full the next begins and the oldest
 of more than four is forgotten. A commit writes the newest generation anew, and replaces HEAD: kill -9 anywhere leaves
@@ -17,7 +18,7 @@ the old state or the new one.
 Given up are: what a record repeats (only that it does), how similar it is, clusters, spans, and the comparison of a
 new version with all but its own past: it is known by its tokens alone, as records of fewer words than a shingle are.
 
-Memory and disk: `num_bytes` times the capacity, five quarters at most, of which a run touches as much as it needs.
+Memory and disk: `num_bytes` times the capacity at most, a quarter of it at first.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ finds less at the same memory, because its gaps have no bound: 84% of repeated t
 
 The first occurrence stays whole, also inside one document: a window counts as seen only behind its own last token.
 
-Cost: SPANS_COST; 8 bytes a kept window, 2.7 bytes a token.
+Cost: 15 to 25 ns a token; 8 bytes a kept window, 2.7 bytes a token that is new.
 """
 
 from __future__ import annotations

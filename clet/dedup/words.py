@@ -12,7 +12,8 @@ through byte by byte. A text is the same with bytes for tokens. The finished sum
 apart by the first two bytes of a character: the classes are fixed here, not taken from a Unicode database, since
 hashes are kept in indexes for years.
 
-Cost: WORDS_COST. Choose token n-grams where only one tokenizer will ever be used and punctuation matters.
+Cost: 2.7 ns a token, 2.4 ns a byte of text. Choose token n-grams where only one tokenizer will ever be used and
+punctuation matters.
 """
 
 from __future__ import annotations
