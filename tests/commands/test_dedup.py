@@ -100,7 +100,7 @@ def test_a_bloom_state_stays_small_and_knows_what_it_saw(record, clet, tmp_path)
     body = lines(record)
     line = ["dedup", "--bloom", "16", "--capacity", "4000", "--state", "seen", "--json", "-o", "out.clet"]
     done = clet(*line, input=body)
-    assert summary(done)["out"] == 60
+    assert 60 <= summary(done)["out"] <= 66  # the state draws its secret; filters miss a few near repeats
     done = clet(*line, input=body)
     assert (summary(done)["out"], done.returncode) == (0, 0)
     assert sum(path.stat().st_size for path in (tmp_path / "seen").iterdir()) < 1000 * 16 + 9000
