@@ -71,7 +71,7 @@ Bloom = Annotated[
         metavar="BYTES",
         min=4,
         max=64,
-        help="Remember that many bytes a document (16), without confirming candidates.",
+        help="Remember that many bytes a document (16 is usual), without confirming candidates.",
         show_default=False,
     ),
 ]

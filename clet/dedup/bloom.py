@@ -32,8 +32,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clet import seeds
-from clet.dedup.minhash import K, Shape, mix
+from clet.dedup.minhash import K, Shape
 from clet.dedup.table import KEPT, NEAR, Decisions, Rows
+from clet.dedup.words import mix
 from clet.exits import InputError, UsageError
 from clet.kernels import njit
 from clet.pages import PAGE_WORDS, Mapped, Pages, PageWriter, check_page, check_words, remove, remove_unnamed
@@ -204,10 +205,6 @@ class BloomIndex:
     def num_bytes(self) -> int:
         """Of the filters."""
         return sum(each.mapped.words.nbytes for each in self._generations)
-
-    def id_of(self, doc: int) -> str:
-        """Not known here: raises LookupError."""
-        raise LookupError("filters do not say which document they hold")
 
     def admit(self, rows: Rows, supersedes: Sequence[int], threshold: float, jobs: int = 1) -> Decisions:
         """Decide about records in order and remember them. `threshold` was fixed when the index was made."""

@@ -20,8 +20,7 @@ import orjson
 
 from clet import codecs
 from clet.batch import Ragged
-from clet.dedup.minhash import mix
-from clet.dedup.words import ASCII, WIDE, WordTable, byte_table, find_words, word_base, words_of
+from clet.dedup.words import ASCII, WIDE, WordTable, byte_table, find_words, hash_runs, word_base, words_of
 from clet.exits import InputError, UsageError
 from clet.kernels import njit
 from clet.record import canonical_text
@@ -34,7 +33,6 @@ MAX_DEPTH = 64
 MAX_TEXT_BYTES = 256 << 20  # of a file of plain text
 
 _U = np.uint64
-_ODD = _U(0xD6E8FEB86659FD93)
 
 
 class Evaluations:
@@ -45,6 +43,8 @@ class Evaluations:
     """
 
     def __init__(self, files: Sequence[str], key: int):
+        if "-" in files:
+            raise UsageError("--against -: standard input is where records come from; name a file")
         if len(files) > MAX_FILES:
             raise UsageError(f"--against: more than {MAX_FILES} files")
         self.names = list(files)
@@ -71,7 +71,7 @@ class Evaluations:
         length = min(GRAM, len(words))
         self._used.add(length)
         out = np.empty(len(words) - length + 1, np.uint64)
-        run_hashes(words, len(words), length, _U(self._key), out)
+        hash_runs(words, len(words), length, _U(self._key), out)
         for value in out.tolist():
             found.setdefault(value, number)
 
@@ -151,24 +151,6 @@ def file_label(name: str) -> str:
 
 
 @njit
-def run_hashes(words, count, length, key, out):
-    """Hashes of each run of `length` of `words[:count]` into `out`, never 0; how many."""
-    size = count - length + 1
-    if size <= 0:
-        return 0
-    last = _U(1)  # _ODD^(length - 1)
-    total = _U(0)
-    for i in range(length):
-        total = total * _ODD + words[i]
-        last *= _ODD if i else _U(1)
-    for i in range(size):
-        out[i] = max(_U(1), mix(total ^ (key + _U(length))))
-        if i + 1 < size:
-            total = (total - words[i] * last) * _ODD + words[i + length]
-    return size
-
-
-@njit
 def _fill(slots, owners, hashes, files):
     mask = len(slots) - 1
     for i in range(len(hashes)):
@@ -193,7 +175,7 @@ def _find_rows(ids, offsets, table, ascii_classes, wide, base, key, lengths, slo
             hashes = np.empty(len(words), np.uint64)
         any_hit = False
         for length in lengths:
-            for i in range(run_hashes(words, count, length, key, hashes)):
+            for i in range(hash_runs(words, count, length, key, hashes)):
                 at = np.int64(hashes[i]) & mask
                 while slots[at] and slots[at] != hashes[i]:
                     at = (at + 1) & mask

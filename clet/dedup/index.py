@@ -179,7 +179,7 @@ class Index:
             # Where the tables are full depends on the records alone, not on how they arrived.
             room = min(self._spill_docs - int(self._tables.sizes[table.NUM_DOCS]), self._room_for_keys())
             end = begin + 1 if supersedes[begin] else min(_next(supersedes, begin), begin + room)
-            own = self._versions(supersedes[begin], int(rows.times[begin]))
+            own = self._versions(supersedes[begin])
             if self._segments:
                 self._look_up(rows, begin, end, own, known, jobs)
             values = int(rows.starts[end] - rows.starts[begin])
@@ -210,7 +210,7 @@ class Index:
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(work, pairwise(cuts)))
 
-    def _versions(self, key: int, time: int) -> np.ndarray:
+    def _versions(self, key: int) -> np.ndarray:
         """The document behind the key of a superseded id, and what that one superseded, newest first."""
         if not key:
             return np.zeros(0, np.int64)

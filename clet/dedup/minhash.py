@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.batch import Ragged
-from clet.dedup.words import ASCII, WIDE, WordTable, find_words, word_base
+from clet.dedup.words import ASCII, WIDE, WordTable, find_words, hash_runs, mix, word_base
 from clet.kernels import njit
 
 SHINGLE = 5  # words
@@ -55,33 +55,6 @@ class Sketches(NamedTuple):
     values: np.ndarray  # [total] uint32: row i's sample is values[starts[i]:starts[i + 1]], in order of appearance
     starts: np.ndarray  # [n + 1] int64
     levels: np.ndarray  # [n] uint8
-
-
-@njit
-def mix(x):
-    """splitmix64's finaliser: a bijection of uint64 in which every input bit moves every output bit."""
-    x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
-    return x ^ (x >> _U(31))
-
-
-@njit
-def shingle_hashes(words, count, key):
-    """Replace the first of `words[:count]` by the hashes of each run of SHINGLE of them; how many there are."""
-    size = count - SHINGLE + 1
-    if size <= 0:
-        return 0
-    last = _U(1)  # _ODD^(SHINGLE - 1)
-    total = _U(0)
-    for i in range(SHINGLE):
-        total = total * _ODD + words[i]
-        last *= _ODD if i else _U(1)
-    for i in range(size):
-        oldest = words[i]
-        words[i] = mix(total ^ key)
-        if i + 1 < size:
-            total = (total - oldest * last) * _ODD + words[i + SHINGLE]
-    return size
 
 
 @njit
@@ -218,7 +191,7 @@ def _sketch_rows(
         while count < 0:
             words = np.empty(2 * max(len(words), end - begin), np.uint64)
             count = find_words(ids, begin, end, table, ascii_classes, wide, base, key, words)
-        size = shingle_hashes(words, count, key)
+        size = hash_runs(words, count, SHINGLE, key, words)
         if size <= 0:
             continue
         signature_of(words, size, key, signature)
@@ -282,7 +255,7 @@ def sketch(column: Ragged, table: WordTable, key: int, jobs: int = 1, shape: Sha
 def signature(words: np.ndarray, key: int) -> np.ndarray:
     """The signature `[K]` uint32 of a document of at least SHINGLE words: what bands are made of, for measurement."""
     hashes = words.copy()
-    size = shingle_hashes(hashes, len(hashes), _U(key))
+    size = hash_runs(hashes, len(hashes), SHINGLE, _U(key), hashes)
     assert size > 0, "a document without a shingle has no signature"
     out = np.empty(K, np.uint32)
     signature_of(hashes, size, _U(key), out)

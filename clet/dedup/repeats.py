@@ -91,7 +91,7 @@ class _Worker:
         self._of_bytes = words.byte_table(key)
         self._of_ids = words.word_table(plan.tokenizer.token_bytes(), key) if plan.tokenizer else None
         self._clusters = Clusters(index) if plan.mark else None
-        self._warned = False
+        self._warned = self._warned_of_spans = False
 
     def work(self, batch: Batch, reject: Reject) -> Batch:
         """The records of a batch that pass, annotated."""
@@ -244,7 +244,8 @@ class _Worker:
     def _check_span_tokenizer(self, fingerprint: str) -> None:
         """Say once that spans of another tokenizer will not be found: they are known by their ids."""
         known = self._index.span_tokenizer
-        if known is not None and known != fingerprint:
+        if known is not None and known != fingerprint and not self._warned_of_spans:
+            self._warned_of_spans = True
             log.warn(
                 f"spans seen before are of tokenizer {known[:12]}, these records of {fingerprint[:12]}: "
                 "repeats are found from here on only"

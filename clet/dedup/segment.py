@@ -35,7 +35,7 @@ from clet.dedup.table import (
 )
 from clet.exits import InputError
 from clet.kernels import njit
-from clet.pages import Mapped, Pages, PageWriter, check_words, half, word
+from clet.pages import Pages, PageWriter, check_words, half, word
 
 PER_BUCKET = 8  # entries between two of a directory
 CHUNK = 1 << 18  # entries that a merge holds at once
@@ -427,6 +427,3 @@ def _moved(docs: np.ndarray, num_values: int) -> Iterator[np.ndarray]:
         part = docs[start : start + CHUNK].copy()
         part[VALUES_END::DOC_WORDS] += _U(num_values)
         yield part
-
-
-__all__ = ["Known", "Layout", "Mapped", "Segment", "merge", "write_tables"]

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clet.dedup.minhash import BANDS, add_to_set, mix, new_set, similarity
+from clet.dedup.minhash import BANDS, add_to_set, new_set, similarity
+from clet.dedup.words import mix
 from clet.kernels import njit
 
 BUCKET = 8  # documents under one band hash: a lookup confirms at most BANDS * BUCKET = 256, about 1 ms

@@ -29,6 +29,7 @@ from clet.kernels import njit
 SEPARATOR, LETTER, SOLO = 0, 1, 2  # what a character is: between words, part of one, or a word by itself
 
 _U = np.uint64
+_ODD = _U(0xD6E8FEB86659FD93)
 _WALK = _U(2)  # no power of an odd base: the token has to be walked through
 
 
@@ -229,11 +230,35 @@ def find_words(ids, begin, end, table, ascii_classes, wide, base, key, out):
     out[count] = total
     count += total != 0
     for i in range(count):
-        x = out[i] ^ key  # splitmix64's finaliser
-        x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
-        out[i] = x ^ (x >> _U(31))
+        out[i] = mix(out[i] ^ key)
     return count
+
+
+@njit
+def mix(x):
+    """splitmix64's finaliser: a bijection of uint64 in which every input bit moves every output bit."""
+    x = (x ^ (x >> _U(30))) * _U(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> _U(27))) * _U(0x94D049BB133111EB)
+    return x ^ (x >> _U(31))
+
+
+@njit
+def hash_runs(words, count, length, key, out):
+    """Hashes of each run of `length` of `words[:count]` into `out`, which may be `words`, none of them 0; how many."""
+    size = count - length + 1
+    if size <= 0:
+        return 0
+    last = _U(1)  # _ODD^(length - 1)
+    total = _U(0)
+    for i in range(length):
+        total = total * _ODD + words[i]
+        last *= _ODD if i else _U(1)
+    for i in range(size):
+        oldest = words[i]
+        out[i] = max(_U(1), mix(total ^ (key + _U(length))))
+        if i + 1 < size:
+            total = (total - oldest * last) * _ODD + words[i + length]
+    return size
 
 
 @njit

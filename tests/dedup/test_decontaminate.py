@@ -77,3 +77,5 @@ def test_files_that_say_nothing_are_refused(tmp_path):
         Evaluations([str(tmp_path / "bad.jsonl")], 1)
     with pytest.raises(UsageError):
         Evaluations([str(tmp_path / "missing")], 1)
+    with pytest.raises(UsageError, match="standard input"):
+        Evaluations(["-"], 1)
