@@ -1,11 +1,15 @@
 """Releases of a run: immutable, numbered model directories, and the three links by which others find them.
 
     RUN/releases/<n>/    config.json, model.safetensors, tokenizer.json ... and release.json, what it is made of
-    RUN/realtime         the newest release, moved by each new one
-    RUN/live             the release that was found good, moved by promote (the first release becomes live by itself,
-                         so that a fresh run can be served)
+    RUN/realtime         the newest release that passed the breaker, moved by each new one
+    RUN/live             the release that was found good: moved by promote, and by itself to each that passes all gates,
+                         where gates were given; without gates the first release becomes live, so that a fresh run can
+                         be served
     RUN/static           a release to compare with, moved by promote only
-    RUN/links.jsonl      who pointed where, and when
+    RUN/links.jsonl      who pointed where, and when; and which releases were recalled
+
+A release that fails (`verdict` in its release.json), or that a trip of the breaker recalls, stays where it is, and no
+link points to it by itself.
 
 A release is built in a temporary directory beside its place, made durable and renamed: it is whole or it is not
 there. A link is a relative symbolic link replaced by rename, so a reader always finds one release or the other. Two
@@ -38,6 +42,7 @@ TIERS = ("static", "live", "realtime")
 RELEASES = "releases"
 FACTS = "release.json"
 LINKS = "links.jsonl"
+RECALLED = "recalled"  # in the journal, beside the names of tiers
 MAX_FACTS_BYTES = 64 << 20
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
 
@@ -153,11 +158,18 @@ def find_model(path: str | Path, which: str = "live") -> Path:
 # ---- making
 
 
-def publish(run: str | Path, number: int, fill: Callable[[Path], dict[str, Any]], now: datetime) -> Release:
+def publish(
+    run: str | Path,
+    number: int,
+    fill: Callable[[Path], dict[str, Any]],
+    now: datetime,
+    *,
+    sign: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> Release:
     """Make release `number`: `fill(directory)` writes the model into an empty directory and returns its facts.
 
-    `number` and `created` are added here. The release appears whole, and `realtime` (and `live`, if nothing was) is
-    moved to it. Raises WriteError, after which nothing has appeared; UsageError where the number is taken.
+    `number` and `created` are added here, and what `sign` adds. The release appears whole, and links move to it as
+    `announce` says. Raises WriteError, after which nothing has appeared; UsageError where the number is taken.
     """
     releases = Path(run) / RELEASES
     target, staging = releases / str(number), releases / f".{number}.tmp-{os.getpid()}"
@@ -168,6 +180,7 @@ def publish(run: str | Path, number: int, fill: Callable[[Path], dict[str, Any]]
         _clear_stale(releases)
         staging.mkdir()
         facts = {"number": number, "created": format_time(now)} | fill(staging)
+        facts = sign(facts) if sign else facts
         write_atomically(staging / FACTS, orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
         _sync_tree(staging)
         os.rename(staging, target)
@@ -176,16 +189,62 @@ def publish(run: str | Path, number: int, fill: Callable[[Path], dict[str, Any]]
         raise WriteError(f"{target}: {error.strerror}; nothing was released") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    announce(run, number, now)
-    return Release(number, target, facts)
+    made = Release(number, target, facts)
+    announce(run, made, now)
+    return made
 
 
-def announce(run: str | Path, number: int, now: datetime) -> None:
-    """Point `realtime` to a new release, and `live` too where nothing is live. Does nothing the second time."""
-    if not any(move["link"] == "realtime" and move["release"] == number for move in link_history(run)):
-        _move(run, "realtime", number, "release", now)
-    if tier_number(run, "live") is None:
-        _move(run, "live", number, "first release", now)
+def announce(run: str | Path, made: Release, now: datetime) -> None:
+    """Point links to a new release, as its verdict says; nothing the second time.
+
+    `realtime` to one that passed the breaker; `live` to one that passed all gates, or where none were given and
+    nothing is live yet.
+    """
+    verdict = made.facts.get("verdict") or {}
+    if verdict.get("breaker"):
+        return
+    done = {move["link"] for move in link_history(run) if move["release"] == made.number}
+    if "realtime" not in done:
+        _move(run, "realtime", made.number, "release", now)
+    if verdict.get("passed") and "live" not in done:
+        _move(run, "live", made.number, "passed all gates", now)
+    elif verdict.get("passed") is None and tier_number(run, "live") is None:
+        _move(run, "live", made.number, "first release", now)
+
+
+def recall(run: str | Path, number: int, why: str, now: datetime) -> None:
+    """Take a release back: `realtime` and `live`, where they point to it, go back to the newest before it that was not.
+
+    The release stays where it is. Nothing happens the second time. Where there is nothing to go back to, the links stay.
+    """
+    taken_back = recalled(run)
+    if number not in taken_back:
+        with _journal(run) as journal:
+            _append(Path(run), journal, {"time": format_time(now), "link": RECALLED, "release": number, "why": why})
+    for tier in ("realtime", "live"):
+        if tier_number(run, tier) != number:
+            continue
+        past = {move["release"] for move in link_history(run) if move["link"] == tier}
+        good = [n for n in release_numbers(run) if n < number and n not in taken_back and n in past]
+        if good:
+            _move(run, tier, good[-1], "recall", now)
+
+
+def recalled(run: str | Path) -> dict[int, str]:
+    """The releases that were taken back, and why."""
+    return {move["release"]: str(move.get("why")) for move in link_history(run) if move["link"] == RECALLED}
+
+
+def verdict_of(release: Release, taken_back: dict[int, str]) -> tuple[str, str | None]:
+    """(`passed`, `failed`, `recalled` or `unjudged`, why) of a release."""
+    if release.number in taken_back:
+        return "recalled", taken_back[release.number]
+    verdict = release.facts.get("verdict")
+    verdict = verdict if isinstance(verdict, dict) else {}
+    why = verdict.get("why")
+    if verdict.get("breaker") or verdict.get("passed") is False:
+        return "failed", None if why is None else str(why)
+    return ("unjudged" if verdict.get("passed") is None else "passed"), None
 
 
 def _clear_stale(releases: Path) -> None:
@@ -266,13 +325,20 @@ def _write_move(run: Path, journal: BinaryIO, tier: str, number: int, why: str, 
         os.symlink(f"{RELEASES}/{number}", tmp)
         os.replace(tmp, run / tier)
         fsync_directory(run)
+    except OSError as error:
+        raise WriteError(f"{run / tier}: {error.strerror}; see clet release list {run}") from None
+    _append(run, journal, entry)
+
+
+def _append(run: Path, journal: BinaryIO, entry: dict[str, Any]) -> None:
+    try:
         if _ends_torn(journal):
             journal.write(b"\n")
         journal.write(orjson.dumps(entry) + b"\n")
         journal.flush()
         os.fsync(journal.fileno())
     except OSError as error:
-        raise WriteError(f"{run / tier}: {error.strerror}; see clet release list {run}") from None
+        raise WriteError(f"{run / LINKS}: {error.strerror}; see clet release list {run}") from None
 
 
 @contextlib.contextmanager
@@ -301,7 +367,7 @@ def _parse_journal(file: BinaryIO) -> list[dict[str, Any]]:
     for line in file:
         with contextlib.suppress(orjson.JSONDecodeError):
             entry = orjson.loads(line)
-            if isinstance(entry, dict) and isinstance(entry.get("release"), int):
+            if isinstance(entry, dict) and isinstance(entry.get("release"), int) and isinstance(entry.get("link"), str):
                 entries.append(entry)
     return entries
 

@@ -1,91 +1,125 @@
 """The breaker: stops harm before it is learned, and undoes what it touched.
 
-Detectors look at each step after its gradient is known and before it is applied. One that objects trips the breaker:
-the update is not made, the run goes back to its last saved state bit for bit, the windows are put in quarantine with
-the ids of their documents (RUN/breaker.json), and training goes on without them. Steps between the saved state and
-the trip are computed again, to the same numbers. Which windows: those whose own loss is not finite; all of the batch
-where none can be told apart. After `max_trips` in one invocation the run stops: then it is not the data.
+Detectors look at each step after its gradient is known and before it is applied (`spikes`), and at the checks made
+every so many steps (`drift`); a person or a signal may trip it by hand (`requests`). A trip makes no update and goes
+back, bit for bit, to the last good state: for a spike the last one saved before the harm began, for what a check or a
+person saw the last one whose checks passed. The windows learned since that are suspect (`suspects`) are put in
+quarantine with the ids of their documents; training goes on without them, or pauses.
+
+Where no window stands out nothing is put in quarantine at first: what was not the data's fault (a flipped bit, a rate
+set wrong for a moment) does not come again, and the run then ends as if nothing had been. What comes again at the same
+step takes with it all windows learned since the good state. After `max_trips` in one invocation the run stops.
+
+RUN/breaker.json is written before anything is undone, and says by itself which saved states and releases are not true
+any more, so a run killed at any moment of a trip goes on from the good state.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from clet.exits import InputError
-from clet.record import format_time
 from clet.state import write_atomically
+from clet.train.drift import Check, Watch
 from clet.train.feed import Window
+from clet.train.spikes import Objection, Signals, detectors
 
 FILE = "breaker.json"
 MAX_BYTES = 256 << 20
 
-Detector = Callable[[float, float], str | None]  # (loss, gradient norm) of a step -> why it must not be applied
-
-
-def non_finite(loss: float, grad_norm: float) -> str | None:
-    """Loss or gradient is infinite or not a number."""
-    if not math.isfinite(loss):
-        return "non-finite loss"
-    return None if math.isfinite(grad_norm) else "non-finite gradient"
-
-
-DETECTORS: dict[str, Detector] = {"non-finite": non_finite}
-
 
 class Breaker:
-    """Watches the steps of a run. `quarantine` are the windows not to be learned, of all invocations."""
+    """Watches the steps of a run. What it has seen of them is saved and taken back with the weights."""
 
-    def __init__(self, run: Path, max_trips: int):
+    def __init__(self, run: Path, max_trips: int, *, vocab_size: int, drift: float):
         self._path = run / FILE
         self._max_trips = max_trips
+        self._limit = drift
+        self._detectors = detectors(vocab_size)
+        self.watch = Watch(drift)
         self.trips: list[dict[str, Any]] = read_trips(run)
         self.num_new = 0  # trips of this invocation
 
     @property
     def quarantine(self) -> frozenset[Window]:
-        """All windows in quarantine."""
+        """All windows in quarantine: not to be learned, in any invocation."""
         return frozenset((root, i) for trip in self.trips for root, indices in trip["windows"] for i in indices)
 
-    def objection(self, loss: float, grad_norm: float) -> str | None:
-        """Why a step must not be applied, from the first detector that objects; None if none does."""
-        return next((why for detect in DETECTORS.values() if (why := detect(loss, grad_norm))), None)
+    @property
+    def recalled(self) -> dict[int, str]:
+        """The releases that a trip has taken back, and why."""
+        return {number: trip["why"] for trip in self.trips for number in trip["recalled"]}
 
-    def trip(
-        self, step: int, why: str, windows: Sequence[Window], documents: Sequence[str], back_to: int, now: datetime
-    ) -> None:
-        """Record a trip at `step`, durably. Raises InputError when there were more than `max_trips`."""
+    def objection(self, now: Signals) -> Objection | None:
+        """Why a step must not be applied, from the first detector that objects; None if none does."""
+        return next((found for detect in self._detectors.values() if (found := detect.objection(now))), None)
+
+    def add(self, now: Signals) -> None:
+        """A step is being applied."""
+        for detect in self._detectors.values():
+            detect.add(now)
+
+    def check(self, check: Check) -> str | None:
+        """What harm a check shows."""
+        return self.watch.objection(check)
+
+    def checks(self) -> Watch:
+        """What the checks have shown so far, as a copy."""
+        copy = Watch(self._limit)
+        copy.load(self.watch.state())
+        return copy
+
+    # ---- what is saved with the weights
+
+    def state(self) -> dict[str, Any]:
+        """What was seen so far, as JSON, and how many trips were known."""
+        seen = {name: detect.state() for name, detect in self._detectors.items()}
+        return {"trips": len(self.trips), "steps": seen, "checks": self.watch.state()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """What `state` gave."""
+        for name, detect in self._detectors.items():
+            detect.load(state["steps"][name])
+        self.watch.load(state["checks"])
+
+    def is_true(self, values: Mapping[str, Any]) -> bool:
+        """Whether a saved state is: no trip that it did not know of went back to before it."""
+        later = self.trips[values["breaker"]["trips"] :]
+        return all(values["position"]["step"] <= trip["back_to"] for trip in later)
+
+    # ---- trips
+
+    def came_again(self, step: int, back_to: int) -> bool:
+        """Whether a trip at this step went back to the same state before, and put nothing in quarantine."""
+        if not self.trips:
+            return False
+        last = self.trips[-1]
+        return (last["step"], last["back_to"], last["windows"]) == (step, back_to, [])
+
+    def trip(self, facts: dict[str, Any], windows: Sequence[Window]) -> None:
+        """Record a trip, durably. Raises InputError when there were more than `max_trips`.
+
+        `facts`: time, step, why, onset, back_to, documents, recalled, request.
+        """
         by_root: dict[str, list[int]] = {}
         for root, index in windows:
             by_root.setdefault(root, []).append(index)
-        self.trips.append(
-            {
-                "time": format_time(now),
-                "step": step,
-                "why": why,
-                "back_to": back_to,
-                "windows": sorted([root, sorted(indices)] for root, indices in by_root.items()),
-                "documents": sorted(documents),
-            }
-        )
+        self.trips.append(facts | {"windows": sorted([root, sorted(which)] for root, which in by_root.items())})
         self.num_new += 1
         write_atomically(self._path, orjson.dumps({"trips": self.trips}, option=orjson.OPT_INDENT_2) + b"\n")
+
+    def refuse_more(self) -> None:
+        """Raise InputError when there were more than `max_trips`."""
         if self.num_new > self._max_trips:
+            last = self.trips[-1]
             raise InputError(
-                f"the breaker tripped {self.num_new} times, last at step {step}: {why}; the state of step {back_to} "
-                f"stands. Lower --lr, or look at the windows in {self._path}"
+                f"the breaker tripped {self.num_new} times, last at step {last['step']}: {last['why']}; the state of "
+                f"step {last['back_to']} stands. Lower --lr, or look at the windows in {self._path}"
             )
-
-
-def culprits(windows: Sequence[Window], window_losses: Sequence[float]) -> list[Window]:
-    """The windows whose loss is not finite, or all where every one is (a gradient does not say whose it is)."""
-    bad = [window for window, loss in zip(windows, window_losses, strict=True) if not math.isfinite(loss)]
-    return bad or list(windows)
 
 
 def read_trips(run: Path) -> list[dict[str, Any]]:
@@ -95,9 +129,13 @@ def read_trips(run: Path) -> list[dict[str, Any]]:
         with open(path, "rb") as file:
             trips = orjson.loads(file.read(MAX_BYTES))["trips"]
         for trip in trips:
+            numbers = [trip["step"], trip["back_to"], *trip["recalled"]]
             for root, indices in trip["windows"]:
-                if not isinstance(root, str) or not all(isinstance(i, int) for i in indices):
+                numbers += indices
+                if not isinstance(root, str):
                     raise TypeError
+            if not all(type(number) is int for number in numbers) or not isinstance(trip["why"], str):
+                raise TypeError
         return trips
     except FileNotFoundError:
         return []

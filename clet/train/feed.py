@@ -94,7 +94,7 @@ def draws(
         while at.offset < length:
             step = at.step + 1
             wanted = replay.count(step, batch, share) if earlier else 0
-            replayed = _replayed(earlier, wanted, seed, step, skip, worth)
+            replayed = replayed_windows(earlier, wanted, seed, f"replay/{step}", skip, worth)
             fresh, offset = _fresh(segment, at.offset, batch - len(replayed), seed, skip)
             if not fresh and offset >= length:
                 break  # all that was left is in quarantine
@@ -114,19 +114,21 @@ def at_end(segments: Sequence[Segment], position: Position) -> bool:
     return True
 
 
-def _replayed(
+def replayed_windows(
     earlier: Sequence[Shard],
     wanted: int,
     seed: int,
-    step: int,
+    stream: str,
     skip: Collection[Window],
     worth: Callable[[str, int], float],
 ) -> tuple[Window, ...]:
+    """`wanted` windows of earlier shards, drawn in proportion to their worth by the random stream named."""
+
     def of(shard: int, window: int) -> float:
         key = (earlier[shard].root, window)
         return 0.0 if key in skip else worth(*key)
 
-    chosen = replay.pick([shard.windows for shard in earlier], wanted, seed, step, of)
+    chosen = replay.pick([shard.windows for shard in earlier], wanted, seed, stream, of)
     return tuple((earlier[shard].root, window) for shard, window in chosen)
 
 

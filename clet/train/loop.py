@@ -1,15 +1,13 @@
-"""The loop: windows in, weights moved, lines written; saved, released and taken back as it goes.
+"""The loop: windows in, weights moved, lines written; checked, saved, released and taken back as it goes.
 
-Everything that decides the next step is in the saved state or computed from it: weights and moments, the position in
-the feed, the step's number (learning rate and random streams follow from it; there is no other generator to save).
 kill -9 at any time and started again, a run computes the steps after its last saved state once more, to the same
-bits on the same machine with the same number of threads; their lines in steps.jsonl are cut off first.
-
-Order of making things durable: lines of steps, state, release, and again state when there are more steps.
+bits on the same machine with the same number of threads; their lines in steps.jsonl are cut off first. What goes to
+disk is written aside (`aside`), in the order in which it was handed over: lines of steps, state, release.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -19,36 +17,42 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from clet.exits import InputError, TryLater, Unavailable
 from clet.model.decoder import Decoder
+from clet.record import format_time
+from clet.release import Release, recall
+from clet.train import branch, requests, trip
 from clet.train import optimizer as optimisers
-from clet.train import savepoint
-from clet.train.breaker import Breaker, culprits
+from clet.train.aside import Aside
+from clet.train.breaker import Breaker
 from clet.train.credit import Credit
+from clet.train.drift import Check
 from clet.train.feed import Batch, Position, Window, at_end, draws, load
+from clet.train.keeping import Keeper, Progress
 from clet.train.learned import Learned
 from clet.train.outer import Outer
 from clet.train.prefetch import Prefetch
-from clet.train.release import newest_release, release_state
+from clet.train.release import Candidate, Sign, copy_of, make_release, newest_release
 from clet.train.rundir import ROOT_CHARS, RunDirectory, read_documents
 from clet.train.schedule import SCHEDULES, Rate
 from clet.train.settings import Settings
 from clet.train.shelf import Shelf
+from clet.train.spikes import Signals
 from clet.train.step import add_gradients, apply, clip
+from clet.train.verdict import Gates, verdict
 
 Emit = Callable[[dict[str, Any]], None]
 
 
 @dataclass
 class Tally:
-    """What one invocation did."""
+    """What one invocation did. `stalled_s` is how long the loop waited for the disk or a release."""
 
     steps: int = 0
     windows: int = 0
     tokens: int = 0
     wait_s: float = 0.0
+    stalled_s: float = 0.0
     last_loss: float | None = None
     releases: list[int] = field(default_factory=list)
     quarantined: Counter[str] = field(default_factory=Counter)
@@ -59,7 +63,9 @@ class Surroundings:
     """What the loop needs from outside: each can be replaced by a test.
 
     `emit` takes metrics and events, `clock` gives the time for records of what happened (it decides nothing), `stop`
-    is set when the run shall end after the present step, `evaluate` measures held-out text, `outer` exchanges weights.
+    is set when the run shall end after the present step, `trip` when the breaker shall be tripped there. `evaluate`
+    measures held-out text for a release, `check` a little of it, and canaries, every so many steps; `gates` judges a
+    release by its evaluation; `sign` signs it; `outer` exchanges weights.
     """
 
     emit: Emit
@@ -67,6 +73,10 @@ class Surroundings:
     stop: threading.Event
     evaluate: Callable[[Decoder], dict[str, Any]] | None = None
     outer: Outer | None = None
+    check: Callable[[Decoder], Check] | None = None
+    gates: Gates | None = None
+    sign: Sign | None = None
+    trip: threading.Event = field(default_factory=threading.Event)
 
 
 class Trainer:
@@ -90,27 +100,42 @@ class Trainer:
         self._autocast = settings.dtype == "bfloat16" or (
             settings.dtype == "auto" and model.head_weight.device.type == "cuda"
         )
-        self.breaker = Breaker(run.path, settings.max_trips)
+        self.breaker = Breaker(
+            run.path, settings.max_trips, vocab_size=model.config.vocab_size, drift=settings.drift
+        )  # fmt: skip
         self.tally = Tally()
-        self.position = Position()
-        self.tokens = 0  # learned by the run so far
-        self._learned = Learned()
+        self._progress = Progress()
         self._credit = Credit(lambda root: read_documents(run.path, root))
-        self._saved: Position | None = None
-        newest = newest_release(run.path)
+        self._aside = Aside()
+        self._keeper = Keeper(run, model, self._optimizer, self.breaker, around.outer, self._aside, around.emit)
+        self._note_newest()
+
+    @property
+    def position(self) -> Position:
+        """Where in the feed the run is."""
+        return self._progress.position
+
+    @property
+    def tokens(self) -> int:
+        """Learned by the run so far."""
+        return self._progress.tokens
+
+    def _note_newest(self) -> None:
+        newest = self._newest = newest_release(self.run.path, self.breaker.recalled)
         self._released_tokens = newest.count("tokens") if newest else 0
         self._released_step = newest.count("step") if newest else 0
+        self._released_at = time.monotonic()
 
     # ---- the saved state
 
     def restore(self) -> None:
-        """Take up the last saved state; for a new run save the one it begins with. Then join the others, if any.
+        """Take up the newest true state; for a new run save the one it begins with. Then join the others, if any.
 
         Raises InputError where the state of a run that made steps is damaged or gone.
         """
-        saved = savepoint.load(self.run.path / "state")
-        if saved is not None:
-            self._restore(saved)
+        found = self._keeper.load()
+        if found is not None:
+            self._progress = found
         elif self.run.has_steps or self._released_step:
             raise InputError(
                 f"{self.run.path / 'state'}: gone, though steps were made; restore it from a copy, or start "
@@ -118,69 +143,54 @@ class Trainer:
             )
         else:
             self.run.open_steps(0)
+        self._recall()
         if self.around.outer:
             self.around.outer.start(self.model, self.position.step)
-        if saved is None:
-            self.save()
-
-    def _restore(self, saved: savepoint.Savepoint) -> None:
-        values, tensors = saved.values, saved.tensors
-        self.model.load_state_dict(tensors["weights"])
-        self._optimizer.zero_grad(set_to_none=True)
-        optimisers.restore_moments(self._optimizer, tensors["moments"])
-        self._learned = Learned.from_arrays({name: bits.numpy() for name, bits in tensors["learned"].items()})
-        self.position = self._saved = Position(**values["position"])
-        self.tokens = values["tokens"]
-        self.run.open_steps(values["steps_bytes"])
-        if self.around.outer:
-            self.around.outer.load_state(values["outer"], tensors["outer"])
+        self._progress.learned.expect(self.run.segments)
+        if found is None:
+            verified = self.around.check is not None and self._objection_of_check() is None
+            self._keeper.save(self._progress, verified=verified)
 
     def save(self) -> None:
-        """Save the state, unless it is saved already. Raises WriteError, after which the state saved before stands."""
-        if self._saved == self.position:
-            return
-        outer_values, outer_tensors = self.around.outer.state() if self.around.outer else ({}, {})
-        position = self.position
-        values = {
-            "position": {"segment": position.segment, "offset": position.offset, "step": position.step},
-            "tokens": self.tokens,
-            "steps_bytes": self.run.sync_steps(),
-            "outer": outer_values,
-        }
-        tensors = {
-            "weights": dict(self.model.state_dict()),
-            "moments": optimisers.moments(self._optimizer),
-            "learned": {name: torch.from_numpy(bits) for name, bits in self._learned.arrays().items()},
-            "outer": outer_tensors,
-        }
-        path = savepoint.save(self.run.path / "state", values, tensors)
-        self._saved = position
-        self.around.emit({"event": "checkpoint", "step": position.step, "path": str(path)})
+        """Save the state, unless it is saved already; durable when this returns. Raises WriteError."""
+        self._keeper.save(self._progress)
+        self._aside.wait()
+        self.tally.stalled_s = self._aside.stalled_s
 
-    # ---- training
+    def close(self) -> None:
+        """Let what is being written be written."""
+        self._aside.close()
 
     @property
     def caught_up(self) -> bool:
-        """Whether every window that is known was learned."""
+        """Whether every window of every segment was learned."""
         return at_end(self.run.segments, self.position)
 
+    # ---- learning
+
     def train(self, goal: int | None = None) -> None:
-        """Learn what the run's segments hold, until they end, `tokens` reaches `goal`, or `stop` is set; then save.
+        """Learn until everything is learned, `tokens` reaches `goal`, `stop` is set or the breaker pauses.
+
+        What was learned since the last save is for the caller to save, or to release.
 
         Raises InputError where a shard cannot be read or the breaker gives up, WriteError where the disk does,
         Unavailable or TryLater where the others refuse.
         """
-        self._learned.expect(self.run.segments)
-        gone = self._shelf.missing(self.run.segments[: self.position.segment])
+        self._progress.learned.expect(self.run.segments)
         try:
-            while self._pass_through(goal, gone):
+            if self._progress.release_due and not self.release():
+                pass  # killed while releasing, and the check found harm
+            while self._pass_through(goal):
                 pass  # the breaker went back: again from the restored position, without the quarantined windows
         except (Unavailable, TryLater):
             self.save()
             raise
-        self.save()
 
-    def _pass_through(self, goal: int | None, gone: Iterable[str]) -> bool:
+    @property
+    def _halted(self) -> bool:
+        return self.around.stop.is_set() or requests.paused(self.run.path) is not None
+
+    def _pass_through(self, goal: int | None) -> bool:
         """Steps from the present position; True where the breaker took some back and they are to be made again."""
         plan = draws(
             self.run.segments,
@@ -189,25 +199,23 @@ class Trainer:
             share=self.settings.replay,
             seed=self._seed,
             skip=self.breaker.quarantine,
-            gone=frozenset(gone),
+            gone=frozenset(self._shelf.missing(self.run.segments[: self.position.segment])),
             worth=self._shelf.worth,
         )
         self.model.train()
         batches = Prefetch(load(draw, self._shelf.read) for draw in plan)
         try:
-            while not self.around.stop.is_set() and (goal is None or self.tokens < goal):
+            while not self._halted and (goal is None or self.tokens < goal):
+                if self._tripped_by_hand():
+                    return True
                 began = time.perf_counter()
                 if (batch := next(batches, None)) is None:
-                    self.position = Position(len(self.run.segments), 0, self.position.step)
+                    self._progress.position = Position(len(self.run.segments), 0, self.position.step)
                     return False
-                if not self._step(batch, batches.wait_s, began):
+                if not self._step(batch, batches.wait_s, began) or not self._after_step():
                     return True
-                due = self.settings.release_every
-                if due and self.tokens - self._released_tokens >= due:
-                    self.release()
-                elif self.position.step % self.settings.save_every == 0:
-                    self.save()
-            return False
+                self._aside.look()
+            return not self._halted and self._tripped_by_hand()
         finally:
             batches.close()
 
@@ -219,36 +227,62 @@ class Trainer:
             outer.before_step(self.model, step)
         facts: dict[str, Any] = {"step": step, "tokens": batch.tokens, "lr": rate, "loss": None, "grad_norm": None}
         origins: dict[str, list[float]] = {}
+        losses: list[float] = []
         if batch.counted:  # windows of padding or of masked tokens only are passed, and teach nothing
             result = add_gradients(self.model, batch, accumulate=self.settings.accumulate, autocast=self._autocast)
             facts |= {"loss": result.mean, "grad_norm": clip(self.model)}
-            origins = self._credit.by_origin(batch.windows, batch.rows, result.windows)
-            if why := self.breaker.objection(facts["loss"], facts["grad_norm"]):
-                self._go_back(step, why, culprits(batch.windows, result.windows), batch)
+            losses = result.windows
+            origins = self._credit.by_origin(batch.windows, batch.rows, losses)
+            now = Signals(step, batch.draw.after.segment, facts["loss"], facts["grad_norm"])
+            if found := self.breaker.objection(now):
+                self._trip(trip.Cause(step, found.why, found.onset, batch=batch, losses=losses))
                 return False
+            self.breaker.add(now)
             apply(self._optimizer, rate)
-        self.position = batch.draw.after
-        self.tokens += batch.tokens
-        self._learned.add(batch)
+        self._progress.position = batch.draw.after
+        self._progress.tokens += batch.tokens
+        self._progress.learned.add(batch)
         refusal = None
         if outer:
             try:
                 facts |= outer.after_step(self.model, step, batch.tokens)
             except (Unavailable, TryLater) as error:
                 refusal = error
-        self._note(batch, facts, origins, wait_s, time.perf_counter() - began)
+        self._note(batch, facts, origins, losses, wait_s, time.perf_counter() - began)
         if refusal:
             raise refusal
         return True
 
+    def _after_step(self) -> bool:
+        """Release, check or save where it is time to; False where the breaker went back."""
+        step, settings = self.position.step, self.settings
+        due = settings.release_every and self.tokens - self._released_tokens >= settings.release_every
+        minutes = settings.release_minutes
+        if due or (minutes and time.monotonic() - self._released_at >= 60 * minutes):
+            return self.release()
+        if self.around.check and step % settings.check_every == 0:
+            return self._check()
+        if step % settings.save_every == 0:
+            self._keeper.save(self._progress)
+        return True
+
     def _note(
-        self, batch: Batch, facts: dict[str, Any], origins: dict[str, list[float]], wait_s: float, seconds: float
+        self,
+        batch: Batch,
+        facts: dict[str, Any],
+        origins: dict[str, list[float]],
+        losses: list[float],
+        wait_s: float,
+        seconds: float,
     ) -> None:
         """Write and count a step that was made."""
         facts |= {"total_tokens": self.tokens, "wait_s": round(wait_s, 6), "seconds": round(seconds, 6)}
         draw = batch.draw
         windows = {"segment": draw.after.segment, "windows": _by_shard(draw.fresh), "replay": _by_shard(draw.replayed)}
-        self.run.write_step(facts | {"origins": origins} | windows)
+        by_window = dict(zip(batch.windows, losses, strict=False))
+        order = [*_grouped(draw.fresh), *_grouped(draw.replayed)]
+        window_losses = [round(by_window[window], 4) if window in by_window else None for window in order]
+        self.run.write_step(facts | {"origins": origins, "losses": window_losses} | windows)
         self.around.emit(facts)
         tally = self.tally
         tally.steps += 1
@@ -257,20 +291,70 @@ class Trainer:
         tally.wait_s += wait_s
         tally.last_loss = facts["loss"] if facts["loss"] is not None else tally.last_loss
 
-    def _go_back(self, step: int, why: str, bad: list[Window], batch: Batch) -> None:
-        saved = savepoint.load(self.run.path / "state")
-        assert saved is not None, "restore saved one"
-        back_to = saved.values["position"]["step"]
-        documents = set()
-        for window, rows in zip(batch.windows, batch.rows, strict=True):
-            if window in bad:
-                table = read_documents(self.run.path, window[0])
-                documents.update(table[row]["id"] for row in rows)
-        self.breaker.trip(step, why, bad, sorted(documents), back_to, self.around.clock())
-        self._restore(saved)
-        self._learned.expect(self.run.segments)
-        self.tally.quarantined[why] += len(bad)
-        self.around.emit({"event": "breaker", "step": step, "why": why, "back_to": back_to, "windows": _by_shard(bad)})
+    # ---- checking and going back
+
+    def _objection_of_check(self) -> str | None:
+        self.model.eval()
+        found = self.around.check(self.model)
+        self.model.train()
+        why = self.breaker.check(found)
+        self.around.emit({"event": "check", "step": self.position.step, **found.to_json(), "why": why})
+        return why
+
+    def _check(self) -> bool:
+        """Check held-out text and canaries and save; False where that showed harm and the run went back."""
+        if (why := self._objection_of_check()) is not None:
+            self._trip(trip.Cause(self.position.step, why))
+            return False
+        self._keeper.save(self._progress, verified=True)
+        return True
+
+    def _tripped_by_hand(self) -> bool:
+        """Whether somebody asked for a trip, by `clet release trip` or a signal; it is carried out."""
+        request = requests.open_request(self.run.path)
+        if request is None and not self.around.trip.is_set():
+            return False
+        self.around.trip.clear()
+        by = request or {"id": None, "why": "by a signal"}
+        if by["id"] is None or all(past["request"] != by["id"] for past in self.breaker.trips):
+            self._trip(trip.Cause(self.position.step, f"by hand: {by['why']}", request=by["id"], by_hand=True))
+            return True
+        requests.close_request(self.run.path)  # it was carried out; the trainer was killed before it could say so
+        return False
+
+    def _trip(self, cause: trip.Cause) -> None:
+        """Go back to the last good state, put in quarantine what is suspect, and pause if the settings say so."""
+        self._aside.wait()
+        saved = self._keeper.good_state(cause.onset or self.position.step + 1, verified=cause.onset is None)
+        found = trip.examine(cause, saved, self.run, self.model, self._shelf, self.breaker, autocast=self._autocast)
+        now = self.around.clock()
+        trip.keep_undone(self.run, len(self.breaker.trips), saved)
+        if self.settings.on_trip == "pause":
+            requests.pause(self.run.path, cause.why, cause.step, now)
+        recalls = trip.releases_after(self.run.path, found.back_to, self.breaker.recalled)
+        self.breaker.trip(
+            {
+                "time": format_time(now), "step": cause.step, "why": cause.why, "onset": found.onset,
+                "back_to": found.back_to, "documents": found.documents, "recalled": recalls, "request": cause.request,
+            },
+            found.windows,
+        )  # fmt: skip
+        self._progress = self._keeper.put_back(saved)
+        self._progress.learned.expect(self.run.segments)
+        self._recall()
+        self._note_newest()
+        if cause.request:
+            requests.close_request(self.run.path)
+        self.tally.quarantined[cause.why.partition(":")[0]] += len(found.windows)
+        self.around.emit(
+            {"event": "breaker", "step": cause.step, "why": cause.why, "onset": found.onset, "back_to": found.back_to}
+            | {"windows": _by_shard(found.windows), "documents": len(found.documents), "recalled": recalls}
+        )
+        self.breaker.refuse_more()
+
+    def _recall(self) -> None:
+        for number, why in sorted(self.breaker.recalled.items()):
+            recall(self.run.path, number, why, self.around.clock())
 
     # ---- releasing
 
@@ -279,43 +363,109 @@ class Trainer:
         """Whether steps were made that no release has."""
         return self.position.step > self._released_step
 
-    def release(self) -> None:
-        """Save the state and release it; `realtime` points to it afterwards."""
-        self.save()
-        now = self.around.clock()
-        made, is_new = release_state(
-            self.run.path, self.model, self._source, self._describe, step=self.position.step, now=now
-        )
+    def release(self) -> bool:
+        """Make a release of the state: checked and saved here, then written aside. False where the breaker went back.
+
+        What is released is the end of a cooldown branch; the run itself is as it was before.
+        """
+        progress = self._progress
+        if self._newest and self._newest.count("step") == self.position.step:
+            progress.release_due = False  # it was made before the trainer was killed
+            return True
+        verified = False
+        if self.around.check and not progress.release_due:  # one that was due has been checked
+            if (why := self._objection_of_check()) is not None:
+                self._trip(trip.Cause(self.position.step, why))
+                return False
+            verified = True
+        progress.release_due = True
+        copied = self._keeper.save(progress, verified=verified, keep=True)
+        lines = self._branch()
+        candidate = Candidate(copy_of(self.model), self._source, self.position.step, lines, self._describer())
+        if lines:
+            self._keeper.put_back_copy(copied)
+        if lines and self.around.stop.is_set():
+            return True  # the release is still due, and the next invocation makes it
+        del copied
+        parent, now, watched = self._newest, self.around.clock(), self.breaker.checks()
+        self._aside.submit(
+            lambda: make_release(
+                self.run.path, candidate, parent, lambda model: verdict(model, self.around, watched),
+                self.around.sign, now,
+            ),
+            self._released,
+        )  # fmt: skip
+        progress.release_due = False
         self._released_tokens, self._released_step = self.tokens, self.position.step
-        if is_new:
-            self.tally.releases.append(made.number)
-            self.around.emit(
-                {"event": "release", "step": self.position.step, "number": made.number, "path": str(made.path)}
-                | {"evals": made.facts["evals"]}
-            )
+        self._released_at = time.monotonic()
+        return True
 
-    def _describe(self) -> dict[str, Any]:
-        lineage = self._learned.lineage(self.run.segments, lambda root: read_documents(self.run.path, root))
-        facts = self.run.facts
-        return {
-            "tokens": self.tokens,
-            **lineage.to_json(),
-            "base": facts["base"],
-            "tokenizer": facts["tokenizer"],
-            "seed": self._seed,
-            "settings": self.settings.to_json(),
-            "evals": self.measure(),
-        }
-
-    def measure(self) -> dict[str, Any]:
-        """What `evaluate` says of the present weights; {} without one."""
-        if self.around.evaluate is None:
-            return {}
-        self.model.eval()
-        found = self.around.evaluate(self.model)
+    def _branch(self) -> list[dict[str, Any]]:
+        """Learn on for the steps of a cooldown; their lines. The branch ends early where a loss is not finite."""
+        since = self.position.step - self._released_step
+        steps = branch.num_steps(self.settings.cooldown, since)
+        base = self._schedule(self.position.step, self._rate)
+        plan = branch.draws(
+            self.run.segments, self._progress.learned, self.position, steps, batch=self.settings.batch_size,
+            share=self.settings.replay, seed=self._seed, skip=self.breaker.quarantine,
+            gone=frozenset(self._shelf.missing(self.run.segments)), worth=self._shelf.worth,
+        )  # fmt: skip
+        lines = []
         self.model.train()
-        self.around.emit({"event": "held-out", "step": self.position.step, "evals": found})
-        return found
+        for number, draw in enumerate(plan, 1):
+            batch = load(draw, self._shelf.read)
+            if not batch.counted or self.around.stop.is_set():
+                break
+            result = add_gradients(self.model, batch, accumulate=self.settings.accumulate, autocast=self._autocast)
+            norm, rate = clip(self.model), base * branch.rate_factor(number, steps)
+            if not math.isfinite(result.mean) or not math.isfinite(norm):
+                self._optimizer.zero_grad(set_to_none=True)
+                break
+            facts = {"step": draw.after.step, "tokens": batch.tokens, "lr": rate, "loss": result.mean}
+            apply(self._optimizer, rate)
+            lines.append(facts | {"grad_norm": norm, "windows": [], "replay": _by_shard(batch.draw.replayed)})
+        return lines
+
+    def _released(self, made: Release) -> None:
+        self._newest = made
+        self.tally.releases.append(made.number)
+        evals, judged = made.facts["evals"], made.facts["verdict"]
+        step = made.facts["step"]
+        if evals:
+            self.around.emit({"event": "held-out", "step": step, "evals": evals})
+        self.around.emit(
+            {"event": "release", "step": step, "number": made.number, "path": str(made.path)}
+            | {"evals": evals, "verdict": judged, "cooldown": made.facts["cooldown"]}
+        )
+
+    def _describer(self) -> Callable[[], dict[str, Any]]:
+        """What is to be said of the present state, computed later: from copies."""
+        learned = Learned.from_arrays({name: bits.copy() for name, bits in self._progress.learned.arrays().items()})
+        segments, facts, settings = list(self.run.segments), self.run.facts, self.settings.to_json()
+        tokens, path = self.tokens, self.run.path
+
+        def describe() -> dict[str, Any]:
+            lineage = learned.lineage(segments, lambda root: read_documents(path, root))
+            return {
+                "tokens": tokens, **lineage.to_json(), "base": facts["base"], "tokenizer": facts["tokenizer"],
+                "seed": self._seed, "settings": settings,
+            }  # fmt: skip
+
+        return describe
+
+    def measure(self) -> None:
+        """Tell what `evaluate` says of the present weights."""
+        if self.around.evaluate is not None:
+            self.model.eval()
+            found = self.around.evaluate(self.model)
+            self.model.train()
+            self.around.emit({"event": "held-out", "step": self.position.step, "evals": found})
+
+
+def _grouped(windows: Iterable[Window]) -> list[Window]:
+    """Windows in the order of `_by_shard`."""
+    roots = dict.fromkeys(root for root, _ in windows)
+    return [window for root in roots for window in windows if window[0] == root]
 
 
 def _by_shard(windows: Iterable[Window]) -> list[list[Any]]:

@@ -1,9 +1,12 @@
-"""From a training state to a release: the weights as they are, and everything that says where they came from.
+"""From a training state to a release: weights, and everything that says where they came from and how good they are.
 
 The weights are written in float32, as they were trained, so that their hash proves them. release.json carries:
 number, created, parent, step, tokens, lineage_root, documents, watermark, shards (name, root, lane, windows, learned),
-weights (hash of the tensors, see `clet.model.checkpoint.state_root`), base (that of the starting model), tokenizer
-(fingerprint), seed, settings, evals.
+weights (hash of the tensors, see `clet.model.checkpoint.state_root`), files (SHA-256 of the others), cooldown, base
+(the starting model's hash), tokenizer (fingerprint), seed, settings, evals, verdict, and signer and signature.
+
+A candidate is evaluated, judged and written aside while the run goes on. What the verdict is decides which links move
+(see `clet.release`), not whether the release is there: a failed candidate is kept, and named as one.
 
 Releasing the same state twice is releasing it once: a run that was killed between making a release and noting it
 finds the release there and goes on.
@@ -11,37 +14,92 @@ finds the release there and goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from clet.model.checkpoint import save_model, state_root
+import orjson
+import torch
+
+from clet.exits import WriteError
+from clet.model.checkpoint import WEIGHTS, save_model, state_root
 from clet.model.decoder import Decoder
-from clet.release import Release, announce, publish, read_release, release_numbers
+from clet.release import FACTS, Release, publish, read_release, release_numbers
+
+BRANCH = "cooldown.jsonl"  # one line a step of the branch, as in steps.jsonl
 
 
-def newest_release(run: Path) -> Release | None:
-    """The release with the highest number, or None."""
-    numbers = release_numbers(run)
+def newest_release(run: Path, without: Mapping[int, str] = {}) -> Release | None:
+    """The release with the highest number that is not among `without`, or None."""
+    numbers = [number for number in release_numbers(run) if number not in without]
     return read_release(run, numbers[-1]) if numbers else None
 
 
-def release_state(
-    run: Path, model: Decoder, source: Path, describe: Callable[[], dict[str, Any]], *, step: int, now: datetime
-) -> tuple[Release, bool]:
-    """The release of a state at `step`, and whether it is new. `source` has the tokenizer's files.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Weights to be released, and what is known of them. Everything is the candidate's own: the run goes on.
 
-    `describe()` gives all facts but those about the weights; it is called only if the release is made.
+    `describe()` gives the facts that take time: lineage and the like.
     """
-    weights = state_root(model)
-    before = newest_release(run)
-    if before is not None and before.facts.get("step") == step and before.facts.get("weights") == weights:
-        announce(run, before.number, now)
-        return before, False
+
+    model: Decoder
+    source: Path  # has the tokenizer's files
+    step: int
+    branch: list[dict[str, Any]]  # lines of the cooldown branch
+    describe: Callable[[], dict[str, Any]]
+
+
+# model -> (evals, verdict): the verdict is {"breaker": what it objects to or None, "gates": [...], "passed": bool or None}
+Judge = Callable[[Decoder], tuple[dict[str, Any], dict[str, Any]]]
+Sign = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def make_release(
+    run: Path, candidate: Candidate, parent: Release | None, judge: Judge, sign: Sign | None, now: datetime
+) -> Release:
+    """Evaluate, judge, write and sign a candidate; links move as its verdict says. Raises WriteError."""
+    candidate.model.eval()
+    evals, verdict = judge(candidate.model)
 
     def fill(directory: Path) -> dict[str, Any]:
-        save_model(model, directory, source_dir=source)
-        return {"parent": before.number if before else None, "step": step, "weights": weights} | describe()
+        save_model(candidate.model, directory, source_dir=candidate.source)
+        lines = b"".join(orjson.dumps(line) + b"\n" for line in candidate.branch)
+        if lines:
+            _write(directory / BRANCH, lines)
+        return {
+            "parent": parent.number if parent else None,
+            "step": candidate.step,
+            "weights": state_root(candidate.model),
+            "files": file_hashes(directory),
+            "cooldown": {"steps": len(candidate.branch), "tokens": sum(line["tokens"] for line in candidate.branch)},
+            **candidate.describe(),
+            "evals": evals,
+            "verdict": verdict,
+        }
 
-    return publish(run, before.number + 1 if before else 1, fill, now), True
+    numbers = release_numbers(run)
+    return publish(run, numbers[-1] + 1 if numbers else 1, fill, now, sign=sign)
+
+
+def copy_of(model: Decoder) -> Decoder:
+    """A model with weights of its own, equal to these."""
+    with torch.device("meta"):
+        twin = Decoder(model.config)
+    twin.load_state_dict({name: tensor.detach().clone() for name, tensor in model.state_dict().items()}, assign=True)
+    return twin
+
+
+def file_hashes(directory: Path) -> dict[str, str]:
+    """SHA-256 (hex) of every file of a release but the weights, whose tensors have a hash of their own."""
+    names = sorted(path.name for path in directory.iterdir() if path.name not in (WEIGHTS, FACTS))
+    return {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in names}
+
+
+def _write(path: Path, body: bytes) -> None:
+    try:
+        path.write_bytes(body)
+    except OSError as error:
+        raise WriteError(f"{path}: {error.strerror}; nothing was released") from None

@@ -35,9 +35,10 @@ def count(step: int, batch: int, share: float) -> int:
 
 
 def pick(
-    sizes: Sequence[int], wanted: int, seed: int, step: int, worth: Callable[[int, int], float]
+    sizes: Sequence[int], wanted: int, seed: int, stream: str, worth: Callable[[int, int], float]
 ) -> list[tuple[int, int]]:
-    """`wanted` windows as (shard index, window) of shards of `sizes` windows, without repeats.
+    """`wanted` windows as (shard index, window) of shards of `sizes` windows, without repeats, by the numbers of the
+    random stream named `stream`.
 
     `worth(shard, window)`, 0 to MAX_SCORE, is what its chance is in proportion to; 0 is never drawn. Fewer than
     `wanted` where few are worth anything.
@@ -46,7 +47,7 @@ def pick(
     if not total or not wanted:
         return []
     starts = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
-    generator = seeds.numpy_generator(seed, f"replay/{step}")
+    generator = seeds.numpy_generator(seed, stream)
     chosen: dict[tuple[int, int], None] = {}
     for _ in range(MAX_TRIES * wanted):
         at, luck = int(generator.integers(total)), MAX_SCORE * float(generator.random())

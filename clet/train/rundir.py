@@ -5,6 +5,7 @@
     RUN/segments.jsonl   the shards of each segment, in the order in which they are learned; only grows
     RUN/documents/       the document table of each shard (`<root>.jsonl.zst`): provenance outlives the shards
     RUN/steps.jsonl      one line a step; cut back to the saved state when a run resumes
+    RUN/undone/          the lines that a trip of the breaker cut off (`<trip>.jsonl`)
     RUN/state/           the saved training state (see `savepoint`)
     RUN/releases/        see `clet.release`
 
@@ -142,13 +143,20 @@ class RunDirectory:
         except OSError as error:
             raise WriteError(f"{self.path / 'steps.jsonl'}: {error.strerror}") from None
 
-    def sync_steps(self) -> int:
-        """Make steps.jsonl durable; its length in bytes."""
+    def sync_steps(self) -> None:
+        """Make steps.jsonl durable."""
         try:
             os.fsync(self._steps_fd)
-            return os.fstat(self._steps_fd).st_size
         except OSError as error:
             raise WriteError(f"{self.path / 'steps.jsonl'}: {error.strerror}") from None
+
+    def steps_length(self) -> int:
+        """Bytes of steps.jsonl: where the next line will begin."""
+        return os.fstat(self._steps_fd).st_size
+
+    def steps_bytes(self, start: int, end: int) -> bytes:
+        """A part of steps.jsonl."""
+        return os.pread(self._steps_fd, max(0, end - start), start)
 
     def close(self) -> None:
         """Release the lock."""

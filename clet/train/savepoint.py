@@ -1,20 +1,25 @@
-"""The saved training state: everything that the next step depends on, in two slots, whole or not at all.
+"""The saved training state: everything that the next step depends on, in two or three slots, whole or not at all.
 
-    RUN/state/a, RUN/state/b      <group>.safetensors (weights, moments, learned, outer) and state.json, written last
+    RUN/state/a, b, c      <group>.safetensors (weights, moments, learned, outer) and state.json, written last
 
-A save goes into the slot that is not the newest: its state.json is taken away first and comes back, by rename, after
-all tensors are durable. So kill -9 at any instruction leaves at least one whole slot, and the newer whole one is the
-state. state.json carries the xxh3 of itself and of every tensor file: a flipped bit is found, and the other slot is
+A save goes into a slot that holds neither the newest state nor the newest *verified* one (what the breaker's checks
+found good), so a third slot is used only where these are two. Its state.json is taken away first and comes back, by
+rename, after all tensors are durable. So kill -9 at any instruction leaves both, and the newest whole one is the
+state. state.json carries the xxh3 of itself and of every tensor file: a flipped bit is found, and another slot is
 used with a warning (training then repeats some steps, bit for bit). Nothing is pickled.
 
-Cost: the bytes of weights and moments twice on disk (12 bytes a parameter and slot); a save writes them once and
-reads them back through the page cache for the checksum.
+A state can become untrue without being touched: the breaker went back to before it. Who reads says which are `true`;
+those that are not are as good as absent.
+
+Cost: the bytes of weights and moments two or three times on disk (12 bytes a parameter and slot); a save writes them
+once and reads them back through the page cache for the checksum.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +34,13 @@ from clet.exits import InputError, WriteError
 from clet.log import log
 from clet.state import fsync_directory, write_atomically
 
-SLOTS = ("a", "b")
+SLOTS = ("a", "b", "c")
 HEAD = "state.json"
 MAX_HEAD_BYTES = 64 << 20
-VERSION = 1
+VERSION = 2
 
 Tensors = dict[str, torch.Tensor]
+Heads = dict[str, dict[str, Any]]  # slot -> the object of its state.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +50,26 @@ class Savepoint:
     values: dict[str, Any]
     tensors: dict[str, Tensors]
     generation: int = 0
+    verified: bool = False
 
 
-def save(directory: Path, values: dict[str, Any], tensors: dict[str, Tensors]) -> Path:
-    """Write a state into the older slot; the slot's folder. Raises WriteError, after which the older states stand."""
-    heads = {slot: head for slot in SLOTS if (head := _read_head(directory / slot)) is not None}
+def any_state(values: dict[str, Any]) -> bool:
+    """Every state is true."""
+    return True
+
+
+def save(
+    directory: Path,
+    values: dict[str, Any],
+    tensors: dict[str, Tensors],
+    *,
+    verified: bool = False,
+    true: Callable[[dict[str, Any]], bool] = any_state,
+) -> Path:
+    """Write a state; the slot's folder. Raises WriteError, after which the states saved before stand."""
+    heads = _heads(directory)
     generation = max((head["generation"] for head in heads.values()), default=0) + 1
-    oldest = min(SLOTS, key=lambda slot: heads[slot]["generation"] if slot in heads else 0)
-    slot = directory / oldest
+    slot = directory / _slot_to_write(heads, true)
     try:
         slot.mkdir(parents=True, exist_ok=True)
         (slot / HEAD).unlink(missing_ok=True)
@@ -62,30 +80,50 @@ def save(directory: Path, values: dict[str, Any], tensors: dict[str, Tensors]) -
         raise WriteError(f"{slot}: {error.strerror}; the state saved before stands") from None
     except SafetensorError as error:
         raise WriteError(f"{slot}: {error}; the state saved before stands") from None
-    body = orjson.dumps({"version": VERSION, "generation": generation, "files": digests, "values": values})
+    head = {"version": VERSION, "generation": generation, "verified": verified, "files": digests, "values": values}
+    body = orjson.dumps(head)
     write_atomically(slot / HEAD, body + b"\n" + xxhash.xxh3_64_hexdigest(body).encode() + b"\n")
     return slot
 
 
-def load(directory: Path) -> Savepoint | None:
-    """The newest whole state, or None where there is none at all. Raises InputError where all are damaged."""
-    heads = [(head["generation"], slot) for slot in SLOTS if (head := _read_head(directory / slot)) is not None]
+def _slot_to_write(heads: Heads, true: Callable[[dict[str, Any]], bool]) -> str:
+    """The oldest slot that can be spared: an untrue one first, an empty one last."""
+    good = {slot: head["generation"] for slot, head in heads.items() if true(head["values"])}
+    verified = {slot: generation for slot, generation in good.items() if heads[slot]["verified"]}
+    kept = {max(which, key=which.__getitem__) for which in (good, verified) if which}
+    spare = [slot for slot in SLOTS if slot not in kept]
+    return min(spare, key=lambda slot: (slot not in heads, slot in good, good.get(slot, 0)))
+
+
+def load(directory: Path, true: Callable[[dict[str, Any]], bool] = any_state) -> Savepoint | None:
+    """The newest whole state that is true, or None where there is none. Raises InputError where all are damaged."""
+    every = _heads(directory)
+    heads = {slot: head["generation"] for slot, head in every.items() if true(head["values"])}
     # A head appears by rename: one that is there and does not check was damaged afterwards.
-    whole = {slot for _, slot in heads}
-    broken = [directory / slot / HEAD for slot in SLOTS if slot not in whole and (directory / slot / HEAD).exists()]
+    broken = [directory / slot / HEAD for slot in SLOTS if slot not in every and (directory / slot / HEAD).exists()]
     damaged = [f"{path}: checksum differs: the file was damaged" for path in broken]
-    for _, slot in sorted(heads, reverse=True):
+    for slot in sorted(heads, key=heads.__getitem__, reverse=True):
         try:
             found = _read_slot(directory / slot)
         except InputError as error:
             damaged.append(str(error))
             continue
         for message in damaged:
-            log.warn(f"{message}; going on from the other state", event="damaged")
+            log.warn(f"{message}; going on from another state", event="damaged")
         return found
     if damaged:
         raise InputError(f"{damaged[0]}; no whole state is left: start a new --run from the newest release")
     return None
+
+
+def list_states(directory: Path, true: Callable[[dict[str, Any]], bool] = any_state) -> list[tuple[int, bool]]:
+    """(step, whether it is verified) of all true states, newest first; tensors are not looked at."""
+    heads = sorted(_heads(directory).values(), key=lambda head: head["generation"], reverse=True)
+    return [(head["values"]["position"]["step"], head["verified"]) for head in heads if true(head["values"])]
+
+
+def _heads(directory: Path) -> Heads:
+    return {slot: head for slot in SLOTS if (head := _read_head(directory / slot)) is not None}
 
 
 def _write_group(slot: Path, group: str, members: Tensors) -> str:
@@ -122,7 +160,7 @@ def _read_slot(slot: Path) -> Savepoint:
             raise InputError(f"{path}: {error.strerror or error}") from None
         except SafetensorError as error:
             raise InputError(f"{path}: {error}") from None
-    return Savepoint(head["values"], tensors, head["generation"])
+    return Savepoint(head["values"], tensors, head["generation"], head["verified"])
 
 
 def _digest(path: Path) -> str:

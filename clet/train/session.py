@@ -2,22 +2,24 @@
 
 A release is made whenever everything that is known was learned, and when the token budget is reached; so a run that
 follows a shard directory releases each time it has caught up. An interrupted invocation (SIGTERM) saves and releases
-nothing: the next one goes on where it stopped.
+nothing: the next one goes on where it stopped. A run that the breaker has paused waits with `follow`, and ends the
+invocation with 75 without.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clet.exits import NothingToDo, UsageError
+from clet.exits import NothingToDo, TryLater, UsageError
 from clet.log import log
 from clet.release import announce
 from clet.shards.manifest import ShardEntry, find_shards
-from clet.train import start
+from clet.train import requests, start
 from clet.train.loop import Surroundings, Tally, Trainer
 from clet.train.release import newest_release
 from clet.train.rundir import RunDirectory
@@ -63,24 +65,28 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
         trainer = Trainer(run, model, source, shelf, settings, order.seed, around)
         try:
             trainer.restore()
-            _announce_newest(run.path, around)
+            _announce_newest(run.path, trainer, around)
             return _session(order, trainer, run, lambda: _look(order, trainer, shelf, settings))
         finally:
+            trainer.close()
             if around.outer:
                 around.outer.close()
 
 
-def _announce_newest(run: Path, around: Surroundings) -> None:
+def _announce_newest(run: Path, trainer: Trainer, around: Surroundings) -> None:
     """A trainer killed right after making a release did not point to it."""
-    if (newest := newest_release(run)) is not None:
-        announce(run, newest.number, around.clock())
+    if (newest := newest_release(run, trainer.breaker.recalled)) is not None:
+        announce(run, newest, around.clock())
 
 
 def _session(order: Order, trainer: Trainer, run: RunDirectory, look: Callable[[], bool]) -> Tally:
     stop = trainer.around.stop
     step = trainer.position.step
-    if trainer.caught_up and not trainer.unreleased and not order.follow:
+    asked = requests.open_request(run.path) is not None
+    if trainer.caught_up and not trainer.unreleased and not order.follow and not asked:
         raise NothingToDo(f"{order.run}: every shard was learned by step {step}; shard something new")
+    if not _go_on(order, run, stop):
+        return trainer.tally
     goal = start.open_goal(run, order.tokens, trainer.tokens, unreleased=trainer.unreleased)
     log.info(f"{order.run}: {'resumed at' if step else 'starts with'} step {step}", event="start", step=step)
     if not trainer.caught_up:
@@ -88,15 +94,36 @@ def _session(order: Order, trainer: Trainer, run: RunDirectory, look: Callable[[
     while True:
         trainer.train(goal)
         if stop.is_set():
+            trainer.save()
+        if not _go_on(order, run, stop):
             return trainer.tally
-        if trainer.unreleased:
-            trainer.release()
+        if not trainer.caught_up and (goal is None or trainer.tokens < goal):
+            continue  # it was paused
+        if trainer.unreleased and not trainer.release():
+            continue  # the breaker went back
+        trainer.save()
+        if stop.is_set():
+            return trainer.tally
         if not order.follow or (goal is not None and trainer.tokens >= goal):
             start.close_goal(run)
             return trainer.tally
-        while not look():
+        while not look() and requests.open_request(run.path) is None and not trainer.around.trip.is_set():
             if stop.wait(LOOK_EVERY_S):
                 return trainer.tally
+
+
+def _go_on(order: Order, run: RunDirectory, stop: threading.Event) -> bool:
+    """Wait until the run is not paused; False where it shall end. Raises TryLater for a paused run without `follow`."""
+    told = False
+    while not stop.is_set() and (why := requests.paused(run.path)) is not None:
+        line = f"{order.run}: paused by the breaker ({why}); look at it, then clet release resume {order.run}"
+        if not order.follow:
+            raise TryLater(line)
+        if not told:
+            log.warn(line, event="paused")
+        told = True
+        stop.wait(LOOK_EVERY_S)
+    return not stop.is_set()
 
 
 def _look(order: Order, trainer: Trainer, shelf: Shelf, settings: Settings) -> bool:

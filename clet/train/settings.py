@@ -10,6 +10,7 @@ from clet.exits import InputError, UsageError
 from clet.train.schedule import SCHEDULES
 
 DTYPES = ("auto", "float32", "bfloat16")
+ON_TRIP = ("continue", "pause")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Settings:
     """Settings of a run. `lr` None takes the default for the model's width; `threads` None takes torch's own number.
 
     `batch_size` counts windows of one step, computed in `accumulate` parts. `replay` is a share of the windows,
-    `warmup` and `save_every` count steps, `release_every` tokens (None: at the end of an invocation only).
+    `warmup`, `cooldown`, `save_every` and `check_every` count steps, `release_every` tokens and `release_minutes` minutes
+    (None: at the end of an invocation only), `drift` nats a token.
     """
 
     batch_size: int = 8
@@ -28,14 +30,19 @@ class Settings:
     warmup: int = 50
     schedule: str = "infinite"
     release_every: int | None = None
+    release_minutes: float | None = None
+    cooldown: int = 20
     save_every: int = 100
+    check_every: int = 100
+    drift: float = 0.5
     max_trips: int = 3
+    on_trip: str = "continue"
     dtype: str = "auto"
     compile: bool = False
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "accumulate", "epochs", "save_every"):
+        for name in ("batch_size", "accumulate", "epochs", "save_every", "check_every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1")
         if self.accumulate > self.batch_size:
@@ -44,8 +51,15 @@ class Settings:
             raise UsageError(f"--replay {self.replay} is not between 0 and 0.9")
         if self.lr is not None and not 0.0 < self.lr < 1.0:
             raise UsageError(f"--lr {self.lr} is not between 0 and 1")
-        if self.warmup < 0:
-            raise UsageError("--warmup must not be negative")
+        for name in ("warmup", "cooldown"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"--{name} must not be negative")
+        if not 0.0 < self.drift < 100.0:
+            raise UsageError(f"--drift {self.drift} is not between 0 and 100")
+        if self.release_minutes is not None and not self.release_minutes > 0:
+            raise UsageError("--release-minutes must be above 0")
+        if self.on_trip not in ON_TRIP:
+            raise UsageError(f"no --on-trip {self.on_trip!r}; choose one of {', '.join(ON_TRIP)}")
         if self.schedule not in SCHEDULES:
             raise UsageError(f"no schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}")
         if self.dtype not in DTYPES:

@@ -24,7 +24,7 @@ class Shelf:
     """Readers by root. `fingerprint`, `seq_len` and `vocab_size` are what every shard must fit."""
 
     def __init__(self, fingerprint: str, seq_len: int, vocab_size: int):
-        self._fingerprint, self._seq_len, self._vocab_size = fingerprint, seq_len, vocab_size
+        self._fingerprint, self.seq_len, self._vocab_size = fingerprint, seq_len, vocab_size
         self._paths: dict[str, str] = {}
         self._readers: dict[str, ShardReader] = {}
         self._gone: set[str] = set()
@@ -33,7 +33,7 @@ class Shelf:
 
     def set_seq_len(self, seq_len: int) -> None:
         """The window length of a run whose first shards have just been seen."""
-        self._seq_len = seq_len
+        self.seq_len = seq_len
 
     def add(self, shard: Shard) -> None:
         """Say where a shard is; a later call with the same root says that it has moved."""
@@ -59,10 +59,10 @@ class Shelf:
         reader = ShardReader.open(path, fingerprint=self._fingerprint)
         if reader.root != root:
             raise InputError(f"{path}: has root {reader.root[:12]}, the run knows it as {root[:12]}; it was replaced")
-        if reader.seq_len != self._seq_len:
+        if reader.seq_len != self.seq_len:
             raise InputError(
-                f"{path}: windows of {reader.seq_len} tokens, this run learns windows of {self._seq_len}; "
-                f"shard with --seq-len {self._seq_len} or start another --run"
+                f"{path}: windows of {reader.seq_len} tokens, this run learns windows of {self.seq_len}; "
+                f"shard with --seq-len {self.seq_len} or start another --run"
             )
         if reader.vocab_size > self._vocab_size and reader.num_windows:
             raise InputError(

@@ -47,7 +47,7 @@ def test_where_the_newer_state_is_damaged_the_other_is_taken_up_and_said(run, le
     heads = {orjson.loads(p.read_bytes().splitlines()[0])["generation"]: p for p in run.glob("state/*/state.json")}
     flip(heads[max(heads)])
     learn(stories, run=run)
-    assert "going on from the other state" in capfd.readouterr().err
+    assert "going on from another state" in capfd.readouterr().err
     assert step_lines(run) == steps
 
 

@@ -105,15 +105,15 @@ def test_replay_counts_sum_to_the_share(batch, share):
 
 
 def test_replay_draws_are_uniform_over_windows():
-    hits = Counter(window for step in range(4000) for window in pick([5, 15], 1, 7, step, lambda *_: 0.4))
+    hits = Counter(window for step in range(4000) for window in pick([5, 15], 1, 7, f"replay/{step}", lambda *_: 0.4))
     expected = 4000 / 20
     chi_square = sum((hits[shard, i] - expected) ** 2 / expected for shard, n in ((0, 5), (1, 15)) for i in range(n))
     assert chi_square < 43.8  # 99.9% quantile at 19 degrees of freedom
 
 
 def test_replay_gives_up_where_nothing_is_allowed():
-    assert pick([10], 3, 1, 1, lambda *_: 0.0) == []
-    assert len(pick([2], 5, 1, 1, lambda *_: 1.0)) == 2
+    assert pick([10], 3, 1, "replay/1", lambda *_: 0.0) == []
+    assert len(pick([2], 5, 1, "replay/1", lambda *_: 1.0)) == 2
 
 
 def test_replay_takes_windows_as_often_as_a_weighted_reservoir_of_the_whole_past_would():
@@ -122,7 +122,7 @@ def test_replay_takes_windows_as_often_as_a_weighted_reservoir_of_the_whole_past
     ours = Counter(
         starts[shard] + window
         for step in range(steps)
-        for shard, window in pick(sizes, 2, 7, step, lambda shard, window: worth[starts[shard] + window])
+        for shard, window in pick(sizes, 2, 7, f"replay/{step}", lambda shard, window: worth[starts[shard] + window])
     )
     # Inclusion in a reservoir of two (Efraimidis and Spirakis 2006): first in proportion to all, then to what is left.
     p = worth / worth.sum()

@@ -269,13 +269,41 @@ def documents_in(run, window):
     return [reader.documents()[row] for row in reader.windows([window[1]]).documents[0]]
 
 
-def test_a_gradient_that_is_not_finite_puts_the_whole_batch_in_quarantine(learn, stories, tmp_path, monkeypatch):
-    norms = iter([1.0, 1.0, math.inf])
-    monkeypatch.setattr(loop, "clip", lambda model: next(norms, 1.0))
-    learn(stories, run=tmp_path / "run")
+def test_a_fault_that_does_not_come_again_leaves_no_trace(learn, stories, tmp_path, monkeypatch):
+    learn(stories, run=tmp_path / "whole")
+    real, calls = loop.clip, []
+
+    def clip(model):
+        calls.append(real(model))
+        return math.inf if len(calls) == 8 else calls[-1]
+
+    monkeypatch.setattr(loop, "clip", clip)
+    events = learn(stories, run=tmp_path / "run")
     (trip,) = read_trips(tmp_path / "run")
-    assert (trip["step"], trip["why"]) == (3, "non-finite gradient")
-    assert sum(len(indices) for _, indices in trip["windows"]) == 4
+    assert (trip["step"], trip["why"], trip["windows"]) == (8, "non-finite gradient", [])
+    assert [e["back_to"] for e in events.named("breaker")] == [5]
+    assert step_lines(tmp_path / "run") == step_lines(tmp_path / "whole")
+    assert weights_of(tmp_path / "run") == weights_of(tmp_path / "whole")
+
+
+def test_a_gradient_that_is_never_finite_at_a_step_puts_the_whole_batch_in_quarantine(
+    learn, stories, tmp_path, monkeypatch
+):
+    real, bad = loop.add_gradients, []
+
+    def add_gradients(model, batch, **options):
+        result = real(model, batch, **options)
+        bad.extend(batch.windows if batch.draw.after.step == 3 and not bad else ())
+        if set(bad) & set(batch.windows):
+            next(model.parameters()).grad.fill_(math.inf)
+        return result
+
+    monkeypatch.setattr(loop, "add_gradients", add_gradients)
+    learn(stories, run=tmp_path / "run")
+    first, second = read_trips(tmp_path / "run")
+    assert (first["step"], first["windows"]) == (3, [])
+    assert (second["step"], second["why"]) == (3, "non-finite gradient")
+    assert {(root, i) for root, indices in second["windows"] for i in indices} == set(bad) and len(bad) == 4
 
 
 def test_a_run_that_trips_again_and_again_stops_and_keeps_its_good_state(learn, stories, tmp_path, monkeypatch):

@@ -1,0 +1,174 @@
+"""Detectors that look at each step before it is applied: non-finite values, loss spikes, gradient spikes, collapse.
+
+    non-finite     loss or gradient is infinite or not a number
+    loss           one step far above the running level, a run of steps above it (one-sided CUSUM, Page 1954), or two
+                   steps in a row on which a trained model does worse than one that knows nothing (ln of the vocabulary)
+    gradient       the same two tests on the norm before clipping, with wider limits: clipping blunts a single one
+    collapse       the loss falls to a quarter of its level three times in a row: the same text over and over
+
+Levels and scales are robust (see `levels`). False alarms of the loss tests, if residuals are independent: with normal
+tails never (below 1e-25 a step); with Laplace tails, which losses of mixed text have, the sudden test has
+exp(-SUDDEN/0.97)/2 = 3e-8 a step, the CUSUM by Lundberg's bound exp(-0.947 LIMIT) = 3e-7 a step: one in three million
+steps. Gradients have longer tails; their limits are set so that what a factor of ten in the norm would say counts, and
+`clet bench breaker` counts the false alarms of both on clean runs.
+
+When to choose otherwise: a stream whose windows differ wildly and are not shuffled (one segment of several kinds, in
+order) trips these; give each kind its own segment or lane.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from clet.train.levels import Level
+
+SUDDEN = 16.0  # scales above the level, in one step
+LIMIT = 16.0  # of the CUSUM of scales
+CAP = 6.0  # what one step adds to it at most: at least four steps must agree
+COLLAPSE = math.log(1 / 4)
+COLLAPSE_STEPS = 3
+NOTHING_STEPS = 2
+NOTHING_MARGIN = 0.3  # nats above ln(vocabulary)
+TRAINED_MARGIN = 1.5  # nats below it: then the model has learned something
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is known of a step before it is applied."""
+
+    step: int
+    segment: int
+    loss: float
+    grad_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why a step must not be applied, and the step at which the harm began as far as can be told."""
+
+    why: str
+    onset: int
+
+
+class Detector(Protocol):
+    """Looks at steps in order. A step objected to is not added."""
+
+    def objection(self, now: Signals) -> Objection | None:
+        """Why a step must not be applied; may not change what the detector knows unless the step is added."""
+
+    def add(self, now: Signals) -> None:
+        """The step is being applied."""
+
+    def state(self) -> dict[str, Any]:
+        """As JSON, to the last bit."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """What `state` gave."""
+
+
+class NonFinite:
+    """Loss or gradient is infinite or not a number."""
+
+    def objection(self, now: Signals) -> Objection | None:
+        for name, value in (("loss", now.loss), ("gradient", now.grad_norm)):
+            if not math.isfinite(value):
+                return Objection(f"non-finite {name}", now.step)
+        return None
+
+    def add(self, now: Signals) -> None:
+        pass
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def load(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class Spike:
+    """Sudden and sustained rises of one signal above its level."""
+
+    def __init__(self, name: str, floor: float, least: float, drift: float, limit: float):
+        self._name, self._least, self._drift, self._limit = name, least, drift, limit
+        self._level = Level(floor)
+        self._sum, self._since = 0.0, 0
+
+    def objection(self, now: Signals) -> Objection | None:
+        value = getattr(now, self._name)
+        if (found := self._level.residual(now.segment, value)) is None:
+            return None
+        away, scales = found
+        what = "loss" if self._name == "loss" else "gradient norm"
+        if scales >= SUDDEN and away >= self._least:
+            return Objection(f"{what} spike: {value:.4g} is {math.exp(away):.1f} times its level", now.step)
+        total, since = self._summed(now.step, scales)
+        if total >= self._limit:
+            return Objection(f"{what} spike: {math.exp(away):.2f} times its level, since step {since}", since)
+        return None
+
+    def _summed(self, step: int, scales: float) -> tuple[float, int]:
+        total = max(0.0, self._sum + min(scales, CAP) - self._drift)
+        return total, (self._since if self._sum else step)
+
+    def add(self, now: Signals) -> None:
+        found = self._level.residual(now.segment, value := getattr(now, self._name))
+        self._sum, self._since = (0.0, now.step) if found is None else self._summed(now.step, found[1])
+        self._level.add(now.segment, value)
+
+    def state(self) -> dict[str, Any]:
+        return {"sum": self._sum, "since": self._since, "level": self._level.state()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._sum, self._since = state["sum"], state["since"]
+        self._level.load(state["level"])
+
+
+class Knowledge:
+    """Loss above that of a model that knows nothing, or collapsed to next to nothing, for some steps in a row."""
+
+    def __init__(self, vocab_size: int):
+        self._nothing = math.log(vocab_size)
+        self._best = math.inf  # the lowest level so far
+        self._level = Level(floor=0.05)
+        self._above = self._below = 0
+
+    def _counts(self, now: Signals) -> tuple[int, int]:
+        trained = self._best <= self._nothing - TRAINED_MARGIN
+        above = self._above + 1 if trained and now.loss > self._nothing + NOTHING_MARGIN else 0
+        found = self._level.residual(now.segment, now.loss)
+        below = self._below + 1 if found is not None and found[0] <= COLLAPSE else 0
+        return above, below
+
+    def objection(self, now: Signals) -> Objection | None:
+        above, below = self._counts(now)
+        if above >= NOTHING_STEPS:
+            return Objection(f"loss {now.loss:.2f} is above that of knowing nothing", now.step + 1 - above)
+        if below >= COLLAPSE_STEPS:
+            return Objection(f"loss collapsed to {now.loss:.3g}: the same text again and again", now.step + 1 - below)
+        return None
+
+    def add(self, now: Signals) -> None:
+        self._above, self._below = self._counts(now)
+        self._level.add(now.segment, now.loss)
+        self._best = min(self._best, math.exp(self._level.level))
+
+    def state(self) -> dict[str, Any]:
+        best = self._best if math.isfinite(self._best) else None
+        return {"best": best, "above": self._above, "below": self._below, "level": self._level.state()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._best = math.inf if state["best"] is None else state["best"]
+        self._above, self._below = state["above"], state["below"]
+        self._level.load(state["level"])
+
+
+def detectors(vocab_size: int) -> dict[str, Detector]:
+    """All of them by name, in the order in which they are asked."""
+    return {
+        "non-finite": NonFinite(),
+        "loss": Spike("loss", floor=0.03, least=0.5, drift=2.0, limit=LIMIT),
+        "gradient": Spike("grad_norm", floor=0.25, least=math.log(10), drift=3.0, limit=30.0),
+        "knowledge": Knowledge(vocab_size),
+    }

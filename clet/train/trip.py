@@ -1,0 +1,138 @@
+"""What a trip of the breaker finds out before anything is undone: how far to go back, whom to put in quarantine.
+
+The lines of steps.jsonl since the good state name every window learned since; they are kept in RUN/undone/ when they
+are cut off, so that a release made of them, and recalled, can still be traced (`history`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from clet.exits import CletError, WriteError
+from clet.model.decoder import Decoder
+from clet.release import read_release, release_numbers
+from clet.state import write_atomically
+from clet.train.breaker import Breaker
+from clet.train.feed import Batch, Window
+from clet.train.rundir import ROOT_CHARS, RunDirectory, read_documents
+from clet.train.savepoint import Savepoint
+from clet.train.shelf import Shelf
+from clet.train.suspects import losses_of, not_finite, stand_out
+
+UNDONE = "undone"
+REFERENCE_BYTES = 1 << 18  # of steps.jsonl before the good state: what losses usually are
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why the breaker trips. `onset` is the first step with harm, None where only a check or a person saw it.
+
+    `batch` is the step that was not applied, with the losses of its windows.
+    """
+
+    step: int
+    why: str
+    onset: int | None = None
+    batch: Batch | None = None
+    losses: Sequence[float] = ()
+    request: str | None = None
+    by_hand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is to be undone: the step gone back to, the first step suspected, and who is put in quarantine."""
+
+    back_to: int
+    onset: int
+    windows: list[Window]
+    documents: list[str] = field(default_factory=list)
+
+
+def examine(
+    cause: Cause,
+    saved: Savepoint,
+    run: RunDirectory,
+    model: Decoder,
+    shelf: Shelf,
+    breaker: Breaker,
+    *,
+    autocast: bool,
+) -> Finding:
+    """Who is suspect since the good state `saved`; leaves that state's weights in the model."""
+    back_to, start = saved.values["position"]["step"], saved.values["steps_bytes"]
+    onset = max(back_to + 1, cause.onset or 0)
+    roots = {root[:ROOT_CHARS]: root for root in run.known_roots}
+    fresh: list[Window] = []
+    replayed: list[Window] = []
+    for line in _lines(run.steps_bytes(start, run.steps_length())):
+        if line["step"] >= onset:
+            for into, kind in ((fresh, "windows"), (replayed, "replay")):
+                into += [(roots[root], index) for root, indices in line[kind] for index in indices]
+    if cause.batch is not None:
+        fresh += cause.batch.draw.fresh
+        replayed += cause.batch.draw.replayed
+    told_apart = not_finite(cause.batch.windows, cause.losses) if cause.batch and cause.losses else []
+    model.load_state_dict(saved.tensors["weights"])
+    if told_apart:
+        windows = told_apart
+    elif cause.by_hand or breaker.came_again(cause.step, back_to):
+        windows = list(dict.fromkeys(fresh or replayed))
+    else:
+        losses = losses_of(model, shelf, [*fresh, *replayed], autocast=autocast)
+        windows = stand_out(losses, _usual(run.steps_bytes(max(0, start - REFERENCE_BYTES), start)))
+    return Finding(back_to, onset, windows, _documents(run.path, shelf, windows))
+
+
+def _lines(body: bytes) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in body.splitlines()]
+
+
+def _usual(body: bytes) -> list[float]:
+    """Losses of windows in whole lines of a part of steps.jsonl."""
+    lines = body.splitlines()
+    whole = lines if len(body) < REFERENCE_BYTES else lines[1:]
+    return [loss for line in whole for loss in orjson.loads(line)["losses"] if loss is not None]
+
+
+def _documents(run: Path, shelf: Shelf, windows: Sequence[Window]) -> list[str]:
+    """Ids of the documents in windows; of a shard that cannot be read any more none."""
+    by_root: dict[str, list[int]] = {}
+    for root, index in windows:
+        by_root.setdefault(root, []).append(index)
+    found: set[str] = set()
+    for root, indices in by_root.items():
+        if (got := shelf.read(root, indices, True)) is None:
+            continue
+        table = read_documents(run, root)
+        found.update(table[row]["id"] for rows in got[3] for row in rows.tolist())
+    return sorted(found)
+
+
+def keep_undone(run: RunDirectory, number: int, saved: Savepoint) -> None:
+    """Keep the lines of steps that trip `number` will cut off. Raises WriteError."""
+    body = run.steps_bytes(saved.values["steps_bytes"], run.steps_length())
+    folder = run.path / UNDONE
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{folder}: {error.strerror}") from None
+    write_atomically(folder / f"{number}.jsonl", body)
+
+
+def releases_after(run: Path, step: int, taken_back: Mapping[int, str]) -> list[int]:
+    """Releases of later steps that were not taken back before."""
+    found = []
+    for number in release_numbers(run):
+        if number not in taken_back:
+            try:
+                if read_release(run, number).count("step") > step:
+                    found.append(number)
+            except CletError:  # damaged: whoever wants it will be told
+                continue
+    return found
