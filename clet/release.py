@@ -213,9 +213,9 @@ def announce(run: str | Path, made: Release, now: datetime) -> None:
 
 
 def recall(run: str | Path, number: int, why: str, now: datetime) -> None:
-    """Take a release back: `realtime` and `live`, where they point to it, go back to the newest before it that was not.
+    """Take a release back: `realtime` and `live`, where they point to it, go back to the newest before that was not.
 
-    The release stays where it is. Nothing happens the second time. Where there is nothing to go back to, the links stay.
+    The release stays where it is. Nothing happens the second time. Where there is nothing to go back to, links stay.
     """
     taken_back = recalled(run)
     if number not in taken_back:

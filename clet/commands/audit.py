@@ -28,6 +28,12 @@ def main(
     verify: Annotated[
         bool, typer.Option("--verify", help="Recompute lineage root and hash of the weights; 65 where they differ.")
     ] = False,
+    trust: Annotated[
+        str | None,
+        typer.Option(
+            "--trust", metavar="KEY", help="With --verify: the public key it has to be signed with.", show_default=False
+        ),
+    ] = None,
 ) -> int:
     """Print the documents that a release learned from, one JSON object each, or verify its claims.
 
@@ -37,11 +43,16 @@ def main(
     if verify and (document is not None or source is not None):
         raise UsageError("--verify checks the whole release; leave out --document and --source")
 
+    if trust is not None and not verify:
+        raise UsageError("--trust needs --verify")
+
+    from clet.signing import read_public
     from clet.train import provenance
 
+    trusted = read_public(trust) if trust else None
     run, release = provenance.find_audited(path, tier)
     if verify:
-        return _verify(provenance, run, release)
+        return _verify(provenance, run, release, trusted)
     import orjson
 
     from clet.sinks import Sink
@@ -60,8 +71,8 @@ def main(
     return 0
 
 
-def _verify(provenance: Any, run: Any, release: Any) -> int:
-    wrong = provenance.verify(run, release)
+def _verify(provenance: Any, run: Any, release: Any, trust: str | None) -> int:
+    wrong = provenance.verify(run, release, trust)
     for message in wrong[1:]:
         log.error(message, event="mismatch")
     if wrong:
@@ -69,7 +80,8 @@ def _verify(provenance: Any, run: Any, release: Any) -> int:
     facts = release.facts
     log.info(
         f"release {release.number}: {facts['documents']} documents have lineage root {facts['lineage_root'][:16]}, "
-        f"weights {facts['weights'][:16]}: both recomputed, both right",
+        f"weights {facts['weights'][:16]}: both recomputed, both right; "
+        + (f"signed by {facts['signer']}" if facts.get("signer") else "not signed"),
         event="verified",
     )
     return 0

@@ -1,9 +1,10 @@
-"""List, show, promote and roll back the releases of a run."""
+"""List, show, promote, roll back and sign the releases of a run, trip its breaker and end a pause."""
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,18 +14,24 @@ from clet.log import log
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The run directory.", show_default=False)]
 Tier = Annotated[str, typer.Argument(metavar="TIER", help="live, static or realtime.", show_default=False)]
-COLUMNS = ("number", "created", "step", "tokens", "documents", "watermark", "links")
+COLUMNS = ("number", "created", "step", "tokens", "documents", "watermark", "verdict", "why", "links")
+Trust = Annotated[
+    str | None,
+    typer.Option("--trust", metavar="KEY", help="The public key it has to be signed with.", show_default=False),
+]
 
 
 def list_all(run: Run) -> int:
     """List the releases, oldest first: a table on a terminal, JSON lines elsewhere."""
-    from clet.release import TIERS, list_releases, tier_number
+    from clet.release import TIERS, list_releases, recalled, tier_number, verdict_of
 
-    tiers = {tier: tier_number(run, tier) for tier in TIERS}
+    tiers, taken_back = {tier: tier_number(run, tier) for tier in TIERS}, recalled(run)
     rows = []
     for release in list_releases(run):
         links = [tier for tier in TIERS if tiers[tier] == release.number]
-        rows.append({name: release.facts.get(name) for name in COLUMNS} | {"links": links, "path": str(release.path)})
+        verdict, why = verdict_of(release, taken_back)
+        facts = {name: release.facts.get(name) for name in COLUMNS}
+        rows.append(facts | {"verdict": verdict, "why": why, "links": links, "path": str(release.path)})
     if not rows:
         raise NothingToDo(f"{run}: no release yet; clet train --run {run} makes one")
     if sys.stdout.isatty():
@@ -39,11 +46,16 @@ def show(
     which: Annotated[
         str, typer.Argument(metavar="NUMBER|TIER", help="Which release; the live one by default.")
     ] = "live",
+    *,
+    trust: Trust = None,
 ) -> int:
-    """Print the release.json of one release as JSON, with where it is and who points to it."""
-    from clet.release import TIERS, find_release, tier_number
+    """Print the release.json of one release as JSON, with where it is and who points to it; check its signature."""
+    from clet import signing
+    from clet.release import FACTS, TIERS, find_release, tier_number
 
+    trusted = signing.read_public(trust) if trust else None
     release = find_release(run, which)
+    signing.check(release.facts, release.path / FACTS, trusted)
     links = [tier for tier in TIERS if tier_number(run, tier) == release.number]
     _write([release.facts | {"links": links, "path": str(release.path)}])
     return 0
@@ -75,6 +87,44 @@ def rollback(run: Run, tier: Tier) -> int:
     return 0
 
 
+def trip(
+    run: Run,
+    *,
+    why: Annotated[
+        str, typer.Option("--why", metavar="TEXT", help="What is wrong; kept in breaker.json.", show_default=False)
+    ] = "by hand",
+) -> int:
+    """Trip the breaker: the trainer goes back to its last good state at its next step, or when it starts next."""
+    from clet.train.requests import request_trip
+
+    request = request_trip(Path(run), why, datetime.now(UTC))
+    log.info(f"{run}: the breaker will be tripped at the trainer's next step", event="trip")
+    _write([{"event": "trip", "run": run, **request}])
+    return 0
+
+
+def resume(run: Run) -> int:
+    """End a pause after a trip; a trainer that follows goes on by itself."""
+    from clet.train import requests
+
+    why = requests.resume(Path(run))
+    log.info(f"{run}: goes on; it was paused because of: {why}", event="resume")
+    _write([{"event": "resume", "run": run, "why": why}])
+    return 0
+
+
+def keygen(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where the private key goes.", show_default=False)],
+) -> int:
+    """Make a key to sign releases with: FILE, which others must not read, and its public key in FILE.pub."""
+    from clet.signing import make_key
+
+    public = make_key(Path(file))
+    log.info(f"{file}: a new key; give {public} to those who shall trust it", event="key")
+    _write([{"event": "key", "file": file, "public": public}])
+    return 0
+
+
 def _moved(run: str, tier: str, before: int | None, number: int) -> None:
     log.info(f"{run}: {tier} is release {number}, was {before or 'unset'}", event="link")
     _write([{"event": "link", "link": tier, "release": number, "before": before}])
@@ -101,4 +151,12 @@ def _table(rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-SUBCOMMANDS = {"list": list_all, "show": show, "promote": promote, "rollback": rollback}
+SUBCOMMANDS = {
+    "list": list_all,
+    "show": show,
+    "promote": promote,
+    "rollback": rollback,
+    "trip": trip,
+    "resume": resume,
+    "keygen": keygen,
+}

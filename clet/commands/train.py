@@ -63,12 +63,40 @@ def main(
     release_every: Annotated[
         int | None, _option("--release-every", min=1, metavar="TOKENS", help="Also release every so many tokens.")
     ] = None,
+    release_minutes: Annotated[
+        float | None, _option("--release-minutes", metavar="T", help="Also release every T minutes.")
+    ] = None,
+    cooldown: Annotated[
+        int | None,
+        _option("--cooldown", min=0, metavar="STEPS", help="Release the end of a branch of so many steps (20)."),
+    ] = None,
+    sign_key: Annotated[
+        str | None, _option("--sign-key", metavar="FILE", help="Sign releases with this key of clet release keygen.")
+    ] = None,
     save_every: Annotated[
         int | None, _option("--save-every", min=1, metavar="STEPS", help="Save the state every so many steps (100).")
     ] = None,
     held_out: Annotated[
         list[str] | None,
-        _option("--held-out", metavar="FILE", help="Records or shards to measure before, and at each release."),
+        _option("--held-out", metavar="FILE", help="Records or shards to measure before, at checks and releases."),
+    ] = None,
+    canaries: Annotated[
+        str | None, _option("--canaries", metavar="FILE", help="Prompts whose answers must be kept, as JSONL.")
+    ] = None,
+    gate: Annotated[
+        list[str] | None,
+        _option("--gate", metavar="RULE", help="What makes a release live: MEASURE[:FILE]=LIMIT, all of them."),
+    ] = None,
+    check_every: Annotated[
+        int | None,
+        _option("--check-every", min=1, metavar="STEPS", help="Check held-out text and canaries so often (100)."),
+    ] = None,
+    drift: Annotated[
+        float | None, _option("--drift", metavar="NATS", help="Trip where held-out text is so much worse (0.5).")
+    ] = None,
+    on_trip: Annotated[
+        str | None,
+        _option("--on-trip", metavar="WHAT", help="After a trip of the breaker continue or pause (continue)."),
     ] = None,
     max_trips: Annotated[
         int | None, _option("--max-trips", min=0, metavar="N", help="Stop after more breaker trips than N (3).")
@@ -110,16 +138,21 @@ def main(
 
     given = {
         "batch_size": batch_size, "accumulate": accumulate, "epochs": epochs, "replay": replay, "lr": lr,
-        "warmup": warmup, "schedule": schedule, "release_every": release_every, "save_every": save_every,
-        "max_trips": max_trips, "dtype": dtype, "compile": compile, "threads": jobs,
+        "warmup": warmup, "schedule": schedule, "release_every": release_every, "release_minutes": release_minutes,
+        "cooldown": cooldown, "save_every": save_every, "check_every": check_every, "drift": drift,
+        "on_trip": on_trip, "max_trips": max_trips, "dtype": dtype, "compile": compile, "threads": jobs,
     }  # fmt: skip
     order = Order(shards, run, model, given, seed, tokens, follow, device)
     if (worker or sync_every or token_file or ca_file) and not sync:
         raise UsageError("--worker, --sync-every, --token-file and --ca-file need --sync URL")
-    stop = _stop_on_sigterm()
+    if gate:  # before anything is begun
+        _gates(gate, held_out, canaries)
+    key = _key(sign_key)
+    stop, trip = _on_signal(signal.SIGTERM), _on_signal(signal.SIGUSR1)
     sink = Sink("-")
 
     def surround(source: Path) -> Surroundings:
+        from clet.commands import watching
         from clet.notify import notify
         from clet.train.loop import Surroundings
 
@@ -127,7 +160,18 @@ def main(
         outer = None
         if sync:
             outer = _sync_worker(sync, run, source, worker, sync_every, token_file, ca_file, stop.is_set)
-        return Surroundings(_emitter(sink), lambda: datetime.now(UTC), stop, _evaluator(held_out, source), outer)
+        judges = watching.Judges(source, held_out or [], canaries, _gates(gate, held_out, canaries), Path(run))
+        return Surroundings(
+            _emitter(sink),
+            lambda: datetime.now(UTC),
+            stop,
+            judges.evaluate,
+            outer,
+            judges.check,
+            judges.gates,
+            key,
+            trip,
+        )
 
     tally = learn(order, surround)
     sink.close()
@@ -135,11 +179,27 @@ def main(
     return ExitCode.SOME_BAD if tally.quarantined else ExitCode.OK
 
 
-def _stop_on_sigterm() -> threading.Event:
-    """Set by SIGTERM: the step in hand is finished, the state saved, and the status is 0."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    return stop
+def _on_signal(number: int) -> threading.Event:
+    """Set by a signal: the step in hand is finished first."""
+    event = threading.Event()
+    signal.signal(number, lambda *_: event.set())
+    return event
+
+
+def _key(path: str | None) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    """What signs a release.json."""
+    if path is None:
+        return None
+    from clet import signing
+
+    key = signing.load_key(path)
+    return lambda facts: signing.sign(facts, key)
+
+
+def _gates(rules: list[str] | None, held_out: list[str] | None, canaries: str | None) -> list[Any]:
+    from clet.evaluate.gates import parse_gate
+
+    return [parse_gate(rule, held_out or [], canaries=canaries is not None) for rule in rules or ()]
 
 
 def _emitter(sink: Any) -> Callable[[dict[str, Any]], None]:
@@ -156,23 +216,16 @@ def _emitter(sink: Any) -> Callable[[dict[str, Any]], None]:
             rate = fields["tokens"] / fields["seconds"]
             log.info(f"step {fields['step']}, loss {fields['loss']:.4f}, {rate:,.0f} tokens/s", event="progress")
         if (event := fields.get("event")) == "release":
-            log.info(f"release {fields['number']} at step {fields['step']}: {fields['path']}", event="release")
+            why = f"; {why}" if (why := fields["verdict"]["why"]) else ""
+            log.info(f"release {fields['number']} at step {fields['step']}: {fields['path']}{why}", event="release")
         elif event == "breaker":
             log.warn(
-                f"breaker at step {fields['step']}: {fields['why']}; back to step {fields['back_to']}", event="breaker"
+                f"breaker at step {fields['step']}: {fields['why']}; back to step {fields['back_to']}, "
+                f"{sum(len(which) for _, which in fields['windows'])} windows in quarantine",
+                event="breaker",
             )
 
     return emit
-
-
-def _evaluator(files: list[str] | None, source: Path) -> Callable[[Any], dict[str, Any]] | None:
-    if not files:
-        return None
-    from clet.evaluate.perplexity import evaluate_files
-    from clet.tokens import Tokenizer
-
-    tokenizer = Tokenizer.load(source)
-    return lambda model: {name: evaluate_files(model, [name], tokenizer).to_json() for name in files}
 
 
 def _sync_worker(

@@ -35,7 +35,7 @@ def num_steps(wanted: int, since: int) -> int:
 
 
 def rate_factor(step: int, steps: int) -> float:
-    """What the rate is multiplied by in step `step` (1 is the first) of `steps`: 1 - sqrt, zero right behind the last."""
+    """What the rate is multiplied by in step `step` (1 is the first) of `steps`: 1 - sqrt, zero behind the last."""
     return 1.0 - math.sqrt(step / (steps + 1))
 
 
@@ -56,9 +56,8 @@ def draws(
 
     All their windows are replayed ones.
     """
-    newest = max(
-        (s.number for s in segments if any(learned.windows[shard.root].any() for shard in s.shards)), default=0
-    )
+    touched = [s.number for s in segments if any(learned.windows[shard.root].any() for shard in s.shards)]
+    newest = max(touched, default=0)
     present = [
         (shard.root, int(index))
         for shard in segments[newest].shards

@@ -31,7 +31,7 @@ from clet.train.savepoint import Savepoint, Tensors
 class Progress:
     """How far a run came: where in the feed, how many tokens, of what, and whether a release is to be made here."""
 
-    position: Position = Position()
+    position: Position = field(default_factory=Position)
     tokens: int = 0
     learned: Learned = field(default_factory=Learned)
     release_due: bool = False

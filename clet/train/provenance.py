@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from clet import signing
 from clet.exits import CletError, InputError, UsageError
 from clet.log import log
 from clet.record import Record
@@ -28,18 +27,20 @@ from clet.release import FACTS, Release, find_release, is_run, read_facts
 from clet.shards.lineage import merkle_root
 from clet.shards.reader import ShardReader
 from clet.train.feed import Shard
+from clet.train.history import read_steps, step_lines
+from clet.train.release import BRANCH, file_hashes
 from clet.train.rundir import ROOT_CHARS, read_documents, read_segments
 
-MAX_LINE_BYTES = 64 << 20
 READ_WINDOWS = 256
 
 
 @dataclass(slots=True)
 class Learned:
-    """When a window was learned: steps in which it was new, and in which it was replayed."""
+    """When a window was learned: steps in which it was new, and replayed, and how often by the release's branch."""
 
     steps: list[int] = field(default_factory=list)
     replays: list[int] = field(default_factory=list)
+    cooldown: int = 0
 
 
 def find_audited(path: str, which: str) -> tuple[Path, Release]:
@@ -56,45 +57,62 @@ def find_audited(path: str, which: str) -> tuple[Path, Release]:
     return run, Release(facts["number"], directory, facts)
 
 
-def learned_windows(run: Path, last_step: int) -> dict[str, dict[int, Learned]]:
-    """Every window learned up to a step: {root prefix: {index: when}}. Raises InputError where lines are missing."""
+def learned_windows(run: Path, release: Release) -> dict[str, dict[int, Learned]]:
+    """Every window that a release learned: {root prefix: {index: when}}. Raises InputError where lines are missing."""
     windows: dict[str, dict[int, Learned]] = defaultdict(lambda: defaultdict(Learned))
-    path = run / "steps.jsonl"
-    step = 0
-    try:
-        file = open(path, "rb")  # noqa: SIM115 - closed below; a with-block would catch the errors of lines
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; restore it from a copy") from None
-    with file:
-        for number, line in enumerate(file, 1):
-            try:
-                entry = orjson.loads(line)
-                if entry["step"] > last_step:
-                    break
-                if entry["step"] != step + 1:
-                    raise ValueError(f"step {entry['step']} after step {step}")
-                step = entry["step"]
-                for kind in ("windows", "replay"):
-                    for root, indices in entry[kind]:
-                        for index in indices:
-                            if not isinstance(root, str) or type(index) is not int:
-                                raise TypeError(f"{kind} of step {step}")
-                            when = windows[root][index]
-                            (when.steps if kind == "windows" else when.replays).append(step)
-            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-                raise InputError(f"{path}:{number}: {error}; the run's record is damaged") from None
-    if step < last_step:
-        raise InputError(f"{path}: ends at step {step}, the release is of step {last_step}")
+    for where, entry in step_lines(run, release):
+        for kind in ("windows", "replay"):
+            for root, index in _named(entry, kind, where):
+                when = windows[root][index]
+                (when.steps if kind == "windows" else when.replays).append(entry["step"])
     return windows
+
+
+def branch_windows(release: Release) -> list[tuple[str, int, int]]:
+    """(root prefix, index, step) of each window that the cooldown branch of a release learned again.
+
+    Raises InputError where the branch has not the steps that release.json says it has.
+    """
+    claimed = release.facts.get("cooldown")
+    claimed = claimed if isinstance(claimed, dict) else {}
+    path = release.path / BRANCH
+    if not claimed.get("steps") and not path.exists():
+        return []
+    found, tokens, step = [], 0, release.count("step")
+    for where, entry in read_steps(path):
+        step += 1
+        if entry["step"] != step or entry.get("windows") != [] or type(entry.get("tokens")) is not int:
+            raise InputError(f"{where}: not step {step} of a cooldown branch; the release is damaged")
+        tokens += entry["tokens"]
+        found += [(root, index, step) for root, index in _named(entry, "replay", where)]
+    made = {"steps": step - release.count("step"), "tokens": tokens}
+    if made != claimed:
+        raise InputError(f"{release.path / FACTS}: cooldown {claimed}, recomputed {made}")
+    return found
+
+
+def _named(entry: dict[str, Any], kind: str, where: str) -> Iterator[tuple[str, int]]:
+    """The windows that a line of a step names."""
+    try:
+        for root, indices in entry[kind]:
+            for index in indices:
+                if not isinstance(root, str) or type(index) is not int:
+                    raise TypeError(f"{kind} of step {entry['step']}")
+                yield root, index
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: {error}; the run's record is damaged") from None
 
 
 def documents_behind(run: Path, release: Release) -> Iterator[Record]:
     """One object a document of which something was learned, shards in the order in which the run met them.
 
     Each has the fields of the document table, `times` (windows learned, each time counted), `replayed` (how many of
-    those were replay), and `learned`: [{shard, root, windows, steps}].
+    those were replay), `cooldown` (windows that the branch of the release learned again, counted likewise), and
+    `learned`: [{shard, root, windows, steps}].
     """
-    windows = learned_windows(run, release.count("step"))
+    windows = learned_windows(run, release)
+    for root, index, _ in branch_windows(release):
+        windows[root][index].cooldown += 1
     shards = _shards(run)
     if wrong := _misfits(run, windows, shards):
         raise InputError(wrong[0])
@@ -110,11 +128,12 @@ def _add_shard(found: dict[str, Record], run: Path, shard: Shard, windows: dict[
     for row, indices in _rows(shard, sorted(windows), len(table)).items():
         fields = dict(table[row])
         fields.pop("tokens", None)
-        document = found.setdefault(fields["id"], fields | {"times": 0, "replayed": 0, "learned": []})
+        document = found.setdefault(fields["id"], fields | {"times": 0, "replayed": 0, "cooldown": 0, "learned": []})
         steps = [step for index in indices for step in windows[index].steps]
         replays = [step for index in indices for step in windows[index].replays]
         document["times"] += len(steps) + len(replays)
         document["replayed"] += len(replays)
+        document["cooldown"] += sum(windows[index].cooldown for index in indices)
         entry = {"shard": shard.name, "root": shard.root, "windows": indices, "steps": sorted({*steps, *replays})}
         document["learned"].append(entry)
 
@@ -167,14 +186,16 @@ def _misfits(run: Path, windows: dict[str, dict[int, Learned]], shards: dict[str
 # ---- verification
 
 
-def verify(run: Path, release: Release) -> list[str]:
+def verify(run: Path, release: Release, trust: str | None = None) -> list[str]:
     """What is wrong with a release, one line each; empty where every claim was recomputed and holds.
 
-    Reads every shard of the release and its weights once.
+    With `trust` it also has to be signed by that key. Reads every shard of the release and its weights once.
     """
     facts = release.facts
     wrong: list[str] = []
-    windows = learned_windows(run, release.count("step"))
+    wrong += _signature(release, trust)
+    windows = learned_windows(run, release)
+    wrong += _branch(release, windows)
     ids: set[bytes] = set()
     shards = _shards(run)
     wrong += _misfits(run, windows, shards)
@@ -196,7 +217,32 @@ def verify(run: Path, release: Release) -> list[str]:
         wrong.append(f"{release.path / FACTS}: {facts.get('documents')} documents, recomputed {len(ids)}")
     if (weights := _weights(release.path)) != facts.get("weights"):
         wrong.append(f"{release.path}: weights {facts.get('weights')}, recomputed {weights}")
+    if (files := file_hashes(release.path)) != facts.get("files"):
+        wrong.append(f"{release.path}: files {_differing(facts.get('files'), files)} are not those that were released")
     return wrong
+
+
+def _signature(release: Release, trust: str | None) -> list[str]:
+    try:
+        signing.check(release.facts, release.path / FACTS, trust)
+        return []
+    except InputError as error:
+        return [str(error)]
+
+
+def _branch(release: Release, windows: dict[str, dict[int, Learned]]) -> list[str]:
+    """A cooldown branch may only have learned what the run had learned before it."""
+    try:
+        strange = [f"{root}/{i}" for root, i, _ in branch_windows(release) if i not in windows.get(root, {})]
+    except InputError as error:
+        return [str(error)]
+    return [f"{release.path / BRANCH}: window {strange[0]} was not learned by the run before"] if strange else []
+
+
+def _differing(claimed: Any, found: dict[str, str]) -> str:
+    if not isinstance(claimed, dict):
+        return "of which nothing is said"
+    return ", ".join(sorted(name for name in claimed.keys() | found.keys() if claimed.get(name) != found.get(name)))
 
 
 def _claimed(release: Release) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Candidate:
     describe: Callable[[], dict[str, Any]]
 
 
-# model -> (evals, verdict): the verdict is {"breaker": what it objects to or None, "gates": [...], "passed": bool or None}
+# model -> (evals, verdict), see `clet.train.verdict`
 Judge = Callable[[Decoder], tuple[dict[str, Any], dict[str, Any]]]
 Sign = Callable[[dict[str, Any]], dict[str, Any]]
 

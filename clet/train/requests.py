@@ -3,8 +3,8 @@
     RUN/trip.json     a person asks for a trip: seen by the trainer at its next step, or at its next start
     RUN/paused.json   the breaker has paused the run; it is not trained until this is taken away
 
-SIGUSR1 to the trainer asks for a trip too. Files are written whole, and removed by whoever carries the request out. No torch
-here: `clet release` need not load it.
+SIGUSR1 to the trainer asks for a trip too. Files are written whole, and removed by whoever carries the request out.
+No torch here: `clet release` need not load it.
 """
 
 from __future__ import annotations

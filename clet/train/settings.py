@@ -18,7 +18,7 @@ class Settings:
     """Settings of a run. `lr` None takes the default for the model's width; `threads` None takes torch's own number.
 
     `batch_size` counts windows of one step, computed in `accumulate` parts. `replay` is a share of the windows,
-    `warmup`, `cooldown`, `save_every` and `check_every` count steps, `release_every` tokens and `release_minutes` minutes
+    `warmup`, `cooldown`, `save_every` and `check_every` count steps, `release_every` tokens, `release_minutes` minutes
     (None: at the end of an invocation only), `drift` nats a token.
     """
 
