@@ -2,9 +2,10 @@
 
 Everything is on the logarithm: a loss or a gradient norm that doubles has moved as far at 0.5 as at 8. The level is an
 exponential moving average with a half-life of HALF_LIFE steps that follows falls at once and rises by at most
-MAX_RISE scales a step, so that a spike does not become the new normal; the scale is 1.4826 times the median absolute
-deviation of the last WINDOW residuals (Hampel 1974), which half of them would have to corrupt to move. A new segment
-of data may lie elsewhere: there the level is found anew in SETTLE steps, the scale is kept.
+MAX_RISE scales a step, so that a spike does not become the new normal. The scale is that of the noise alone, whatever
+the trend: 1.4826 / sqrt(2) times the median of the last WINDOW absolute differences from step to step (the median
+absolute deviation of Hampel 1974, on von Neumann's differences), which half of them would have to corrupt to move. A
+new segment of data may lie elsewhere: there the level is found anew in SETTLE steps, the scale is kept.
 
 Cost: a median of WINDOW numbers a step. The state is a few numbers, saved with the run: a resumed run judges alike.
 """
@@ -16,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-HALF_LIFE = 32
+HALF_LIFE = 16
 ALPHA = 1 - 0.5 ** (1 / HALF_LIFE)
 WINDOW = 128
-MIN_RESIDUALS = 24  # before these are seen nothing is judged
+MIN_DIFFERENCES = 24  # before these are seen nothing is judged
 SETTLE = 16
 MAX_RISE = 3.0
 TO_SIGMA = 1.4826  # of a normal distribution's MAD
+TO_NOISE = TO_SIGMA / math.sqrt(2)  # of one value, where differences of two are measured
 
 
 class Level:
@@ -33,11 +35,12 @@ class Level:
         self.level: float | None = None
         self._settled = 0
         self._segment = -1
-        self._residuals: list[float] = []
+        self._last: float | None = None
+        self._differences: list[float] = []
 
     def residual(self, segment: int, value: float) -> tuple[float, float] | None:
         """(log-distance from the level, the same in scales) of a value that was not added; None while settling."""
-        if segment != self._segment or self._settled < SETTLE or len(self._residuals) < MIN_RESIDUALS:
+        if segment != self._segment or self._settled < SETTLE or len(self._differences) < MIN_DIFFERENCES:
             return None
         away = math.log(max(value, 1e-12)) - self.level
         return away, away / self.scale
@@ -45,31 +48,35 @@ class Level:
     @property
     def scale(self) -> float:
         """How far the signal usually strays, in logarithms."""
-        residuals = np.asarray(self._residuals)
-        spread = TO_SIGMA * float(np.median(np.abs(residuals - np.median(residuals)))) if len(residuals) else 0.0
+        spread = TO_NOISE * float(np.median(self._differences)) if self._differences else 0.0
         return max(spread, self._floor)
 
     def add(self, segment: int, value: float) -> None:
         """Take in the value of a step that was made."""
         x = math.log(max(value, 1e-12))
         if segment != self._segment:
-            self._segment, self._settled, self.level = segment, 0, x
+            self._segment, self._settled, self.level, self._last = segment, 0, x, None
         away = x - self.level
         if self._settled < SETTLE:
             self._settled += 1
             self.level += away / self._settled
         else:
             self.level += ALPHA * min(away, MAX_RISE * self.scale)
-        if self._settled > 1:
-            self._residuals = [*self._residuals[1 - WINDOW :], away]
+        if self._last is not None:
+            self._differences = [*self._differences[1 - WINDOW :], abs(x - self._last)]
+        self._last = x
 
     def state(self) -> dict[str, Any]:
         """As JSON, to the last bit."""
         return {
-            "level": self.level, "settled": self._settled, "segment": self._segment, "residuals": self._residuals,
-        }  # fmt: skip
+            "level": self.level,
+            "settled": self._settled,
+            "segment": self._segment,
+            "last": self._last,
+            "differences": self._differences,
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """What `state` gave."""
         self.level, self._settled, self._segment = state["level"], state["settled"], state["segment"]
-        self._residuals = list(state["residuals"])
+        self._last, self._differences = state["last"], list(state["differences"])

@@ -25,7 +25,8 @@ from clet.train.shelf import Shelf
 from clet.train.suspects import losses_of, not_finite, stand_out
 
 UNDONE = "undone"
-REFERENCE_BYTES = 1 << 18  # of steps.jsonl before the good state: what losses usually are
+REFERENCE = 256  # windows before the good state whose losses say what is usual; more would be of a weaker model
+REFERENCE_BYTES = 1 << 18  # of steps.jsonl, in which they are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,10 @@ def _lines(body: bytes) -> list[dict[str, Any]]:
 
 
 def _usual(body: bytes) -> list[float]:
-    """Losses of windows in whole lines of a part of steps.jsonl."""
+    """Losses of the last windows in whole lines of a part of steps.jsonl."""
     lines = body.splitlines()
     whole = lines if len(body) < REFERENCE_BYTES else lines[1:]
-    return [loss for line in whole for loss in orjson.loads(line)["losses"] if loss is not None]
+    return [loss for line in whole for loss in orjson.loads(line)["losses"] if loss is not None][-REFERENCE:]
 
 
 def _documents(run: Path, shelf: Shelf, windows: Sequence[Window]) -> list[str]:

@@ -68,6 +68,10 @@ def learn(model_dir):
         evaluate=None,
         outer=None,
         on_event=None,
+        check=None,
+        gates=None,
+        sign=None,
+        trip=None,
         **given,
     ):
         events, stop = Events(), threading.Event()
@@ -77,9 +81,10 @@ def learn(model_dir):
             if on_event:
                 on_event(fields, stop)
 
-        settings = {"batch_size": 4, "lr": 3e-3, "warmup": 4, "save_every": 5, "threads": 1} | given
+        settings = {"batch_size": 4, "lr": 3e-3, "warmup": 4, "save_every": 5, "cooldown": 3, "threads": 1} | given
         order = Order([str(s) for s in shards], str(run), str(model), settings, seed, tokens, follow, "cpu")
-        session(order, lambda source: Surroundings(emit, lambda: tiny_run.NOW, stop, evaluate, outer))
+        more = {"check": check, "gates": gates, "sign": sign, "trip": trip or threading.Event()}
+        session(order, lambda source: Surroundings(emit, lambda: tiny_run.NOW, stop, evaluate, outer, **more))
         return events
 
     return run_one
