@@ -290,7 +290,38 @@ def prioritize(
     return 0
 
 
+def breaker(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE", help="Texts to learn, as for clet ingest; a simulated newsroom without any."),
+    ] = None,
+    *,
+    preset: Annotated[str, typer.Option("--preset", metavar="NAME", help="The model that learns.")] = "pico",
+    steps: Annotated[int, typer.Option("--steps", min=60, metavar="N", help="Steps of the first segment.")] = 200,
+    clean: Annotated[int, typer.Option("--clean", min=1, max=1000, metavar="N", help="Runs without harm.")] = 10,
+    seed: Seed = DEFAULT_SEED,
+) -> int:
+    """How soon the breaker of clet train notices harm, how often it trips for nothing, and whether harm leaves a trace.
+
+    Harm is a weight that is not a number, a learning rate a hundred times too large, a block of documents with a
+    trigger, a block of permuted tokens. With --json the result is one JSON object on standard output.
+    """
+    from clet.bench import report
+    from clet.bench.breaker import Plan, measure, show
+    from clet.bench.texts import texts_of
+
+    plan = Plan(preset=preset, steps=steps, clean=clean, seed=seed)
+    texts = texts_of(sources, 8 * plan.steps * plan.batch * plan.seq_len + 500_000) if sources else None
+    result = {"bench": "breaker", **report.conditions(), **measure(plan, texts)}
+    if log.json:
+        report.show_json(result)
+    else:
+        show(result)
+    return 0
+
+
 SUBCOMMANDS = {
+    "breaker": breaker,
     "pipeline": pipeline,
     "ingest": ingest,
     "tokenize": tokenize,

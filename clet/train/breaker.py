@@ -20,12 +20,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from clet.exits import InputError
 from clet.state import write_atomically
 from clet.train.drift import Check, Watch
 from clet.train.feed import Window
+from clet.train.order import Unigram
 from clet.train.spikes import Objection, Signals, detectors
 
 FILE = "breaker.json"
@@ -40,6 +42,7 @@ class Breaker:
         self._max_trips = max_trips
         self._limit = drift
         self._detectors = detectors(vocab_size)
+        self.unigram = Unigram(vocab_size)
         self.watch = Watch(drift)
         self.trips: list[dict[str, Any]] = read_trips(run)
         self.num_new = 0  # trips of this invocation
@@ -58,10 +61,11 @@ class Breaker:
         """Why a step must not be applied, from the first detector that objects; None if none does."""
         return next((found for detect in self._detectors.values() if (found := detect.objection(now))), None)
 
-    def add(self, now: Signals) -> None:
-        """A step is being applied."""
+    def add(self, now: Signals, targets: np.ndarray) -> None:
+        """A step is being applied that learns `targets`."""
         for detect in self._detectors.values():
             detect.add(now)
+        self.unigram.add(targets)
 
     def check(self, check: Check) -> str | None:
         """What harm a check shows."""
@@ -80,8 +84,9 @@ class Breaker:
         seen = {name: detect.state() for name, detect in self._detectors.items()}
         return {"trips": len(self.trips), "steps": seen, "checks": self.watch.state()}
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """What `state` gave."""
+    def load(self, state: Mapping[str, Any], counts: np.ndarray) -> None:
+        """What `state` gave, and the counts of `unigram`."""
+        self.unigram.counts = counts.copy()
         for name, detect in self._detectors.items():
             detect.load(state["steps"][name])
         self.watch.load(state["checks"])

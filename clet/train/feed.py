@@ -176,6 +176,15 @@ class Batch:
     tokens: int
     counted: int
 
+    def targets(self) -> np.ndarray:
+        """The ids that are predicted and count, flat."""
+        return self.ids[:, 1:][counts_of(self.loss_mask, self.segments)]
+
+
+def counts_of(loss_mask: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """Which predictions of windows `[B, L]` enter the loss, `[B, L - 1]`: masked tokens and other documents do not."""
+    return loss_mask[:, 1:] & (segments[:, 1:] == segments[:, :-1])
+
 
 # (root, window indices) -> (ids, loss_mask, segments, rows), or None where a replayed window cannot be read
 Read = Callable[[str, list[int], bool], tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]] | None]
@@ -202,7 +211,7 @@ def load(draw: Draw, read: Read) -> Batch:
     take = np.asarray([place[window] for window in kept], np.int64)
     ids, loss_mask, segments = (np.concatenate([part[i] for part in parts])[take] for i in range(3))
     rows = [row for part in parts for row in part[3]]
-    counts = loss_mask[:, 1:] & (segments[:, 1:] == segments[:, :-1])
+    counts = counts_of(loss_mask, segments)
     if len(kept) < len(draw.fresh) + len(draw.replayed):
         draw = Draw(draw.fresh, tuple(w for w in draw.replayed if w in place), draw.after)
     return Batch(

@@ -78,6 +78,7 @@ class Keeper:
             "moments": _copies(optimisers.moments(self._optimizer)),
             "learned": {name: torch.from_numpy(bits.copy()) for name, bits in progress.learned.arrays().items()},
             "outer": outer_tensors,
+            "breaker": {"unigram": torch.from_numpy(self._breaker.unigram.counts.copy())},
         }
         if not saved:
             position = progress.position
@@ -122,7 +123,7 @@ class Keeper:
         """The run as it was saved; lines of steps made later are cut off."""
         values, tensors = saved.values, saved.tensors
         self._put_back_weights(tensors)
-        self._breaker.load(values["breaker"])
+        self._breaker.load(values["breaker"], tensors["breaker"]["unigram"].numpy())
         progress = Progress(
             Position(**values["position"]),
             values["tokens"],

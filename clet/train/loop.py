@@ -233,11 +233,13 @@ class Trainer:
             facts |= {"loss": result.mean, "grad_norm": clip(self.model)}
             losses = result.windows
             origins = self._credit.by_origin(batch.windows, batch.rows, losses)
-            now = Signals(step, batch.draw.after.segment, facts["loss"], facts["grad_norm"])
+            targets = batch.targets()
+            gain = self.breaker.unigram.gain(targets, facts["loss"])
+            now = Signals(step, batch.draw.after.segment, facts["loss"], facts["grad_norm"], gain)
             if found := self.breaker.objection(now):
                 self._trip(trip.Cause(step, found.why, found.onset, batch=batch, losses=losses))
                 return False
-            self.breaker.add(now)
+            self.breaker.add(now, targets)
             apply(self._optimizer, rate)
         self._progress.position = batch.draw.after
         self._progress.tokens += batch.tokens

@@ -1,10 +1,12 @@
-"""Detectors that look at each step before it is applied: non-finite values, loss spikes, gradient spikes, collapse.
+"""Detectors that look at each step before it is applied: non-finite values, spikes of loss and gradient, lost order.
 
     non-finite     loss or gradient is infinite or not a number
-    loss           one step far above the running level, a run of steps above it (one-sided CUSUM, Page 1954), or two
-                   steps in a row on which a trained model does worse than one that knows nothing (ln of the vocabulary)
+    loss           one step far above the running level, a run of steps above it (one-sided CUSUM, Page 1954)
+    knowledge      a trained model does worse than one that knows nothing (ln of the vocabulary): far in one step, or in
+                   two in a row
     gradient       the same two tests on the norm before clipping, with wider limits: clipping blunts a single one
     collapse       the loss falls to a quarter of its level three times in a row: the same text over and over
+    order          context says nothing any more, three times in a row (see `order`): permuted or random tokens
 
 Levels and scales are robust (see `levels`). False alarms of the loss tests, if residuals are independent: with normal
 tails never (below 1e-25 a step); with Laplace tails, which losses of mixed text have, the sudden test has
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from clet.train.levels import Level
+from clet.train.order import LOW_STEPS, UsualGain
 
 SUDDEN = 16.0  # scales above the level, in one step
 LIMIT = 16.0  # of the CUSUM of scales
@@ -30,7 +33,8 @@ CAP = 6.0  # what one step adds to it at most: at least four steps must agree
 COLLAPSE = math.log(1 / 4)
 COLLAPSE_STEPS = 3
 NOTHING_STEPS = 2
-NOTHING_MARGIN = 0.3  # nats above ln(vocabulary)
+NOTHING_MARGIN = 0.3  # nats above ln(vocabulary), in so many steps in a row
+FAR_MARGIN = 0.75  # nats above it, in one
 TRAINED_MARGIN = 1.5  # nats below it: then the model has learned something
 
 
@@ -42,6 +46,7 @@ class Signals:
     segment: int
     loss: float
     grad_norm: float
+    gain: float | None = None  # over a unigram model, see `order`
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,8 @@ class Knowledge:
     def _counts(self, now: Signals) -> tuple[int, int]:
         trained = self._best <= self._nothing - TRAINED_MARGIN
         above = self._above + 1 if trained and now.loss > self._nothing + NOTHING_MARGIN else 0
+        if above and now.loss > self._nothing + FAR_MARGIN:
+            above = max(above, NOTHING_STEPS)
         found = self._level.residual(now.segment, now.loss)
         below = self._below + 1 if found is not None and found[0] <= COLLAPSE else 0
         return above, below
@@ -144,7 +151,8 @@ class Knowledge:
     def objection(self, now: Signals) -> Objection | None:
         above, below = self._counts(now)
         if above >= NOTHING_STEPS:
-            return Objection(f"loss {now.loss:.2f} is above that of knowing nothing", now.step + 1 - above)
+            onset = now.step - (1 if self._above else 0)
+            return Objection(f"loss {now.loss:.2f} is above that of knowing nothing", onset)
         if below >= COLLAPSE_STEPS:
             return Objection(f"loss collapsed to {now.loss:.3g}: the same text again and again", now.step + 1 - below)
         return None
@@ -164,6 +172,28 @@ class Knowledge:
         self._level.load(state["level"])
 
 
+class Order:
+    """Tokens that do not follow from those before them."""
+
+    def __init__(self) -> None:
+        self.usual = UsualGain()
+
+    def objection(self, now: Signals) -> Objection | None:
+        low = self.usual.low(now.gain)
+        if low < LOW_STEPS:
+            return None
+        return Objection(f"order lost: context gains {now.gain:.2f} nats of {self.usual.level:.2f}", now.step + 1 - low)
+
+    def add(self, now: Signals) -> None:
+        self.usual.add(now.gain)
+
+    def state(self) -> dict[str, Any]:
+        return self.usual.state()
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.usual.load(state)
+
+
 def detectors(vocab_size: int) -> dict[str, Detector]:
     """All of them by name, in the order in which they are asked."""
     return {
@@ -171,4 +201,5 @@ def detectors(vocab_size: int) -> dict[str, Detector]:
         "loss": Spike("loss", floor=0.03, least=0.5, drift=2.0, limit=LIMIT),
         "gradient": Spike("grad_norm", floor=0.25, least=math.log(10), drift=3.0, limit=30.0),
         "knowledge": Knowledge(vocab_size),
+        "order": Order(),
     }

@@ -19,10 +19,11 @@ from clet.release import read_release, release_numbers
 from clet.state import write_atomically
 from clet.train.breaker import Breaker
 from clet.train.feed import Batch, Window
+from clet.train.order import Unigram
 from clet.train.rundir import ROOT_CHARS, RunDirectory, read_documents
 from clet.train.savepoint import Savepoint
 from clet.train.shelf import Shelf
-from clet.train.suspects import losses_of, not_finite, stand_out
+from clet.train.suspects import not_finite, see, stand_out
 
 UNDONE = "undone"
 REFERENCE = 256  # windows before the good state whose losses say what is usual; more would be of a weaker model
@@ -85,9 +86,40 @@ def examine(
     elif cause.by_hand or breaker.came_again(cause.step, back_to):
         windows = list(dict.fromkeys(fresh or replayed))
     else:
-        losses = losses_of(model, shelf, [*fresh, *replayed], autocast=autocast)
-        windows = stand_out(losses, _usual(run.steps_bytes(max(0, start - REFERENCE_BYTES), start)))
+        windows = _suspects(saved, [*fresh, *replayed], run, model, shelf, breaker, autocast=autocast)
     return Finding(back_to, onset, windows, _documents(run.path, shelf, windows))
+
+
+def _suspects(
+    saved: Savepoint,
+    since: Sequence[Window],
+    run: RunDirectory,
+    model: Decoder,
+    shelf: Shelf,
+    breaker: Breaker,
+    *,
+    autocast: bool,
+) -> list[Window]:
+    """The windows that stand out of those learned since, and of the rest of their shards."""
+    start = saved.values["steps_bytes"]
+    usual = _usual(run.steps_bytes(max(0, start - REFERENCE_BYTES), start))
+    unigram = Unigram(model.config.vocab_size)
+    unigram.counts = saved.tensors["breaker"]["unigram"].numpy()
+    gain = saved.values["breaker"]["steps"]["order"]["level"]
+    found = stand_out(see(model, shelf, since, unigram, autocast=autocast), usual, gain)
+    suspected = {root for root, _ in found}
+    learned = {name: bits.numpy() for name, bits in saved.tensors["learned"].items()}
+    known = breaker.quarantine | set(since)
+    ahead = [
+        (shard.root, index)
+        for segment in run.segments
+        for shard in segment.shards
+        if shard.root in suspected
+        for index in range(shard.windows)
+        if (shard.root, index) not in known
+        and (f"windows/{shard.root}" not in learned or not learned[f"windows/{shard.root}"][index])
+    ]
+    return sorted({*found, *stand_out(see(model, shelf, ahead, unigram, autocast=autocast), usual, gain)})
 
 
 def _lines(body: bytes) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from clet.train.breaker import read_trips
 from clet.train.drift import Check
 from clet.train.provenance import verify
 from clet.train.rundir import RunDirectory
-from clet.train.suspects import stand_out
+from clet.train.suspects import Seen, stand_out
 
 
 def digest(saved) -> str:
@@ -268,14 +268,18 @@ def test_windows_of_noise_are_found_among_the_others_and_only_they_are_left_out(
     }
     bad = {index for _, indices in trip["windows"] for index in indices}
     noise, touched = ({i for i in since if fits(kinds[i])} for fits in (lambda k: k == {True}, lambda k: True in k))
-    assert noise <= bad <= touched and len(noise) >= 6 and since - touched
+    assert noise <= bad & since <= touched and len(noise) >= 6 and since - touched
+    lost = sum(kinds[index] == {False} for index in bad)
+    assert lost <= 0.1 * kinds.count({False}) and len(bad) > len(bad & since)  # the rest of the shard, too
 
 
 def test_a_window_stands_out_by_far_or_by_being_no_number_and_ordinary_ones_do_not():
     usual = [2.0 + 0.1 * (i % 7 - 3) for i in range(64)]
-    losses = {("r", 0): 2.2, ("r", 1): 9.0, ("r", 2): 0.01, ("r", 3): math.nan, ("r", 4): 1.8}
-    assert stand_out(losses, usual) == [("r", 1), ("r", 2), ("r", 3)]
-    assert stand_out({("r", 0): 2.0, ("r", 1): 2.1}, []) == []
+    losses = [2.2, 9.0, 0.01, math.nan, 1.8]
+    seen = {("r", i): Seen(loss, None) for i, loss in enumerate(losses)}
+    assert stand_out(seen, usual, 1.0) == [("r", 1), ("r", 2), ("r", 3)]
+    assert stand_out({("r", 0): Seen(2.0, 1.1), ("r", 1): Seen(2.1, 0.2)}, usual, 1.0) == [("r", 1)]
+    assert stand_out({("r", 0): Seen(2.0, None), ("r", 1): Seen(2.1, None)}, [], 1.0) == []
 
 
 def test_the_lock_of_a_run_is_free_after_a_trip_by_hand_without_anything_learned(learn, long_run, tmp_path):
