@@ -102,13 +102,14 @@ class Keeper:
     # ---- back
 
     def good_state(self, before: int, *, verified: bool) -> Savepoint:
-        """The newest true state of a step below `before`, a verified one if that is asked for and there is one.
+        """The newest true state of a step below `before`; with `verified` the newest whose checks passed.
 
-        Where there is none so early it is the oldest. Everything handed over has to be written by now.
+        Where there is none such it is the oldest. Everything handed over has to be written by now.
         """
         states = savepoint.list_states(self._folder, self._breaker.is_true)
         steps = [step for step, is_verified in states if is_verified or not verified]
-        steps = steps or [step for step, _ in states]
+        if not steps:  # nothing is known to be good: as far back as can be
+            steps = [min((step for step, _ in states), default=0)]
         wanted = max((step for step in steps if step < before), default=min(steps, default=0))
 
         def fits(values: dict[str, Any]) -> bool:

@@ -347,7 +347,8 @@ class Trainer:
         self._note_newest()
         if cause.request:
             requests.close_request(self.run.path)
-        self.tally.quarantined[cause.why.partition(":")[0]] += len(found.windows)
+        if found.windows:
+            self.tally.quarantined[cause.why.partition(":")[0]] += len(found.windows)
         self.around.emit(
             {"event": "breaker", "step": cause.step, "why": cause.why, "onset": found.onset, "back_to": found.back_to}
             | {"windows": _by_shard(found.windows), "documents": len(found.documents), "recalled": recalls}

@@ -82,11 +82,11 @@ def _announce_newest(run: Path, trainer: Trainer, around: Surroundings) -> None:
 def _session(order: Order, trainer: Trainer, run: RunDirectory, look: Callable[[], bool]) -> Tally:
     stop = trainer.around.stop
     step = trainer.position.step
+    if not _go_on(order, run, stop):
+        return trainer.tally
     asked = requests.open_request(run.path) is not None
     if trainer.caught_up and not trainer.unreleased and not order.follow and not asked:
         raise NothingToDo(f"{order.run}: every shard was learned by step {step}; shard something new")
-    if not _go_on(order, run, stop):
-        return trainer.tally
     goal = start.open_goal(run, order.tokens, trainer.tokens, unreleased=trainer.unreleased)
     log.info(f"{order.run}: {'resumed at' if step else 'starts with'} step {step}", event="start", step=step)
     if not trainer.caught_up:
