@@ -82,6 +82,21 @@ def main(
     compile: Annotated[
         bool | None, _option("--compile/--no-compile", help="Compile the layers with torch.compile (no).")
     ] = None,
+    lora: Annotated[
+        int | None, _option("--lora", min=1, metavar="R", help="Train adapters of rank R beside frozen weights.")
+    ] = None,
+    lora_alpha: Annotated[
+        float | None, _option("--lora-alpha", metavar="A", help="Their products are multiplied by A / R (2 R).")
+    ] = None,
+    lora_targets: Annotated[
+        str | None, _option("--lora-targets", metavar="NAMES", help="all, attention, or names of projections (all).")
+    ] = None,
+    lora_rs: Annotated[
+        bool | None, _option("--lora-rs/--no-lora-rs", help="Divide by the root of R instead of by R (no).")
+    ] = None,
+    lora_base: Annotated[
+        str | None, _option("--lora-base", metavar="TYPE", help="Frozen weights in float32, or as stored (float32).")
+    ] = None,
     sync: Annotated[
         str | None, _option("--sync", metavar="URL", help="Exchange weights with this sync-server.")
     ] = None,
@@ -112,10 +127,14 @@ def main(
         "batch_size": batch_size, "accumulate": accumulate, "epochs": epochs, "replay": replay, "lr": lr,
         "warmup": warmup, "schedule": schedule, "release_every": release_every, "save_every": save_every,
         "max_trips": max_trips, "dtype": dtype, "compile": compile, "threads": jobs,
+        "lora": lora, "lora_alpha": lora_alpha, "lora_targets": lora_targets, "lora_rs": lora_rs,
+        "lora_base": lora_base,
     }  # fmt: skip
     order = Order(shards, run, model, given, seed, tokens, follow, device)
     if (worker or sync_every or token_file or ca_file) and not sync:
         raise UsageError("--worker, --sync-every, --token-file and --ca-file need --sync URL")
+    if lora and sync:
+        raise UsageError("--lora --sync: a sync-server exchanges whole weights; leave out one of the two")
     stop = _stop_on_sigterm()
     sink = Sink("-")
 

@@ -32,6 +32,8 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     decayed, plain = [], []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:  # a frozen base
+            continue
         shrinks = parameter.ndim >= 2 and id(parameter) not in embeddings
         (decayed if shrinks else plain).append((name, parameter))
     groups = ((decayed, WEIGHT_DECAY), (plain, 0.0))

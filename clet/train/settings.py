@@ -10,6 +10,10 @@ from clet.exits import InputError, UsageError
 from clet.train.schedule import SCHEDULES
 
 DTYPES = ("auto", "float32", "bfloat16")
+BASE_DTYPES = ("float32", "stored")
+ADAPTERS = ("lora", "lora_alpha", "lora_targets", "lora_rs", "lora_base")
+MAX_RANK = 4096
+MAX_ALPHA = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,8 @@ class Settings:
     """Settings of a run. `lr` None takes the default for the model's width; `threads` None takes torch's own number.
 
     `batch_size` counts windows of one step, computed in `accumulate` parts. `replay` is a share of the windows,
-    `warmup` and `save_every` count steps, `release_every` tokens (None: at the end of an invocation only).
+    `warmup` and `save_every` count steps, `release_every` tokens (None: at the end of an invocation only). `lora`
+    is the rank of adapters, None for training all weights; a run cannot change `ADAPTERS` once it has begun.
     """
 
     batch_size: int = 8
@@ -33,6 +38,11 @@ class Settings:
     dtype: str = "auto"
     compile: bool = False
     threads: int | None = None
+    lora: int | None = None
+    lora_alpha: float | None = None
+    lora_targets: str = "all"
+    lora_rs: bool = False
+    lora_base: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "epochs", "save_every"):
@@ -50,6 +60,19 @@ class Settings:
             raise UsageError(f"no schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}")
         if self.dtype not in DTYPES:
             raise UsageError(f"no dtype {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+        self._check_adapters()
+
+    def _check_adapters(self) -> None:
+        if self.lora is None:
+            if [getattr(self, name) for name in ADAPTERS] != [_DEFAULTS[name] for name in ADAPTERS]:
+                raise UsageError("--lora-alpha, --lora-targets, --lora-rs and --lora-base need --lora R")
+            return
+        if not 1 <= self.lora <= MAX_RANK:
+            raise UsageError(f"--lora {self.lora} is not a rank from 1 to {MAX_RANK}")
+        if self.lora_alpha is not None and not 0.0 < self.lora_alpha <= MAX_ALPHA:
+            raise UsageError(f"--lora-alpha {self.lora_alpha} is not between 0 and {MAX_ALPHA:g}")
+        if self.lora_base not in BASE_DTYPES:
+            raise UsageError(f"--lora-base {self.lora_base}: choose one of {', '.join(BASE_DTYPES)}")
 
     def changed(self, given: Mapping[str, Any]) -> Settings:
         """These settings with those of `given` that are not None. Raises UsageError for a value out of bounds."""
@@ -67,3 +90,6 @@ class Settings:
             return Settings(**{name: value for name, value in values.items() if name in known})
         except (TypeError, UsageError) as error:
             raise InputError(f"settings of the run: {error}") from None
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Settings)}
