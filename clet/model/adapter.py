@@ -78,11 +78,10 @@ def adapter_root(directory: Path) -> str:
     return tensors_root(read_adapter(directory)[0])
 
 
-def export_adapter(source: Path, directory: Path, dtype: torch.dtype | None, base: str | None) -> None:
-    """Copy an adapter, converted to `dtype` and with another name for its base where they are given."""
+def export_adapter(source: Path, directory: Path, dtype: torch.dtype, base: str | None) -> None:
+    """Copy an adapter, converted to `dtype`, with another name for its base if one is given."""
     state, config = read_adapter(source)
-    if dtype is not None:
-        state = {name: tensor.to(dtype) for name, tensor in state.items()}
+    state = {name: tensor.to(dtype) for name, tensor in state.items()}
     _write(directory, state, config | ({} if base is None else {"base_model_name_or_path": base}))
 
 

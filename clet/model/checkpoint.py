@@ -28,6 +28,7 @@ from clet.state import fsync_directory, write_atomically
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER_CONFIG = "adapter_config.json"  # peft's
+GENERATION = "generation_config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -164,7 +165,8 @@ def load_model(
 def save_model(model: Decoder, directory: str | Path, *, source_dir: str | Path | None = None) -> None:
     """Write `model` as a Hugging Face directory that transformers loads, in the type its weights have.
 
-    Tokenizer and chat template are copied from `source_dir`, byte for byte. `WriteError` when the disk refuses.
+    Tokenizer, chat template and generation settings are copied from `source_dir`, byte for byte. `WriteError` when the
+    disk refuses.
     """
     directory = Path(directory)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -173,11 +175,11 @@ def save_model(model: Decoder, directory: str | Path, *, source_dir: str | Path 
         directory.mkdir(parents=True, exist_ok=True)
         with replacing(directory / WEIGHTS) as temporary:
             save_file(state, temporary, metadata={"format": "pt"})
-        for name in TOKENIZER_FILES if source_dir is not None else ():
+        write_json(directory / GENERATION, generation_config(model.config))
+        for name in (*TOKENIZER_FILES, GENERATION) if source_dir is not None else ():
             if (Path(source_dir) / name).is_file():
                 with replacing(directory / name) as temporary:
                     shutil.copyfile(Path(source_dir) / name, temporary)
-        write_json(directory / "generation_config.json", generation_config(model.config))
         write_json(directory / "config.json", model.config.to_hf(dtype))
 
 
