@@ -104,7 +104,7 @@ def adopt(source: str | Path, directory: str | Path) -> Made:
     config = read_config(source)
     check_weights(source, config)
     check_tied_head(source, config)
-    used = _check_tokenizer(source, config)
+    used = check_tokenizer(source, config)
     weights = [path.name for path in weight_files(source)]
     optional = (*TOKENIZER_FILES, "generation_config.json", INDEX if (source / INDEX).is_file() else "")
     names = ["config.json", *weights, *(name for name in optional if name and (source / name).is_file())]
@@ -116,7 +116,7 @@ def adopt(source: str | Path, directory: str | Path) -> Made:
     return Made(config, used, hashes)
 
 
-def _check_tokenizer(source: Path, config: ModelConfig) -> int:
+def check_tokenizer(source: Path, config: ModelConfig) -> int:
     """The number of ids that the tokenizer of `source` uses, no more than the model has."""
     path = source / "tokenizer.json"
     try:

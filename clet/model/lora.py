@@ -16,6 +16,7 @@ learned at pre-training scale does not fit into a few ranks (arXiv:2405.09673).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from clet import seeds
 from clet.exits import UsageError
 from clet.model.config import ModelConfig
 from clet.model.decoder import Decoder
+from clet.model.moe import SparseBlock
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 PROJECTIONS = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
@@ -206,6 +208,14 @@ def merged(model: Decoder) -> Decoder:
         plain = Decoder(model.config)
     plain.load_state_dict(state, assign=True)
     return plain.requires_grad_(False).eval()
+
+
+def twin(model: Decoder) -> Decoder:
+    """A model that answers and learns as `model` does, its learned tensors copied, its frozen ones shared."""
+    shared = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
+    # What the last pass left in a sparse block belongs to that pass, and has no copy.
+    shared |= {id(module.balance): None for module in model.modules() if isinstance(module, SparseBlock)}
+    return copy.deepcopy(model, shared)
 
 
 def num_learned(model: Decoder) -> int:

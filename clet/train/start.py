@@ -19,6 +19,7 @@ from clet.model import lora
 from clet.model.checkpoint import load_model, tensors_root
 from clet.model.config import ModelConfig
 from clet.model.decoder import Decoder
+from clet.model.initialise import check_tokenizer
 from clet.shards.manifest import ShardEntry
 from clet.shards.reader import ShardReader
 from clet.tokens import MAX_TOKENIZER_BYTES, fingerprint
@@ -52,7 +53,11 @@ def set_threads(wanted: int | None, recorded: int | None) -> int:
 
 
 def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Settings, seed: int) -> None:
-    """Write run.json for a new run, or check the present one against it. Raises UsageError where they differ."""
+    """Write run.json for a new run, or check the present one against it. Raises UsageError where they differ.
+
+    InputError for a tokenizer that has more ids than the model.
+    """
+    check_tokenizer(source, model.config)
     shape = model.config.to_hf("float32")
     tokenizer, base = tokenizer_fingerprint(source), tensors_root(lora.base_state(model), torch.float32)
     if not run.facts:

@@ -22,7 +22,7 @@ gguf = pytest.importorskip("gguf")
 TEXTS = [
     "It's 25 degrees, and they'll say 'WE'VE seen 1,000,000 of them'.\n\n\tdef f(x):\n\t\treturn x  # two\r\n",
     "Der Zug fährt um 17:45 Uhr — 3,50 € für Studenten; größer als je zuvor…   \n   Ende.",
-    "Le café d'été coûte 4 €. L’œuvre n'est pas finie !",
+    "Le café d'été coûte 4 €. L'œuvre n'est pas finie !",
     "这是一个测试,价格是100元。今天天气很好。\n日本語のテキストです。한국어 문장입니다.",
     "Привет, мир! Это тест номер 42. مرحبا بالعالم ١٢٣ नमस्ते दुनिया १२३ สวัสดีชาวโลก",
     "emoji: \U0001f98a\U0001f469\u200d\U0001f680 \u2764\ufe0f and \u00a0 spaces \u2003 here\u3000.   ",
@@ -145,8 +145,8 @@ def test_the_stored_type_is_kept_and_facts_are_written(tmp_path):
 
 def test_every_id_has_a_name_and_a_kind_of_its_own(tmp_path):
     model = make(tmp_path / "model")
-    respell(tmp_path / "model", added_tokens=json.loads((tmp_path / "model" / "tokenizer.json").read_text())["added_tokens"]
-            + [{"id": 590, "content": "<tool>", "special": False}])  # fmt: skip
+    added = json.loads((tmp_path / "model" / "tokenizer.json").read_text())["added_tokens"]
+    respell(tmp_path / "model", added_tokens=[*added, {"id": 590, "content": "<tool>", "special": False}])
     made = read_tokenizer(tmp_path / "model", model.config)
     assert len(made.tokens) == len(set(made.tokens)) == len(made.kinds) == 600
     assert (made.kinds[0], made.kinds[3], made.kinds[590], made.kinds[599]) == (CONTROL, NORMAL, USER_DEFINED, UNUSED)
@@ -190,7 +190,7 @@ def test_a_tokenizer_that_llama_cpp_does_not_know_is_refused(tmp_path, changes, 
 )
 def test_what_llama_cpp_computes_otherwise_is_refused(tmp_path, changes):
     shape = {"vocab_size": 600, "hidden_size": 64, "intermediate_size": 96, "num_layers": 2, "num_heads": 4}
-    with pytest.raises(InputError, match="llama.cpp does not compute that"):
+    with pytest.raises(InputError, match="does not compute that"):
         check_architecture(ModelConfig(**(shape | {"num_kv_heads": 2, "head_dim": 16} | changes)))
 
 
@@ -214,7 +214,7 @@ def test_a_disk_that_refuses_is_a_write_error(tmp_path):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-4), ("float16", 2e-2), ("bfloat16", 0.1), ("q8_0", 0.2)])
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float16", 5e-3), ("bfloat16", 0.05), ("q8_0", 0.1)])
 def test_llama_cpp_answers_alike(case, dtype, bound, tmp_path):
     llama_cpp = pytest.importorskip("llama_cpp")
     ours = make(tmp_path / "model", CASES[case])
@@ -222,12 +222,12 @@ def test_llama_cpp_answers_alike(case, dtype, bound, tmp_path):
     ids = some_ids()
     with torch.no_grad():
         expected = ours(ids)[0].numpy()
-    llama = llama_cpp.Llama(
-        str(tmp_path / "m.gguf"), n_ctx=64, n_threads=1, logits_all=True, verbose=False, type_k=0, type_v=0
-    )
+    options = {"n_ctx": 64, "n_batch": 64, "n_threads": 1, "logits_all": True, "verbose": False}
+    llama = llama_cpp.Llama(str(tmp_path / "m.gguf"), type_k=0, type_v=0, **options)  # keys and values in float32
     llama.eval(ids[0].tolist())
     found = np.array(llama.scores[: ids.shape[1]])
-    assert np.abs(found - expected).max() < bound * np.abs(expected).max()
+    llama.close()
+    assert np.abs(found - expected).mean() < bound * np.abs(expected).mean()
 
 
 @pytest.mark.parametrize("name", PRE_TOKENIZERS)
@@ -260,3 +260,4 @@ def test_llama_cpp_tokenises_alike(name, tmp_path):
     for text in TEXTS:
         found = llama.tokenize(text.encode(), add_bos=True, special=False)
         assert found == engine.encode(text).ids, text
+    llama.close()

@@ -27,7 +27,8 @@ def randomise(model: Decoder, scale: float = 0.3) -> None:
 def test_the_first_step_starts_from_the_base_exactly(tiny, random_ids):
     base, model = tiny(), tiny()
     attach(model, FORM, seed=1)
-    assert torch.equal(model(random_ids(2, 20)), base(random_ids(2, 20)))
+    with torch.no_grad():
+        assert torch.equal(model(random_ids(2, 20)), base(random_ids(2, 20)))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,28 @@ def test_what_has_no_adapter_is_refused_by_name(text):
 def test_a_rank_above_a_matrix_is_refused(tiny):
     with pytest.raises(UsageError, match="of rank 32 itself; choose at most 32"):
         attach(tiny(), LoraConfig(33, 8.0), seed=1)
+
+
+@pytest.mark.parametrize("experts", [0, 4])
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_twin_learns_alone_and_shares_what_is_frozen(tiny, random_ids, experts, adapted):
+    model = tiny(num_experts=experts).train()
+    if adapted:
+        attach(model, FORM, seed=1)
+        randomise(model)
+    (token_losses(model, random_ids(2, 20))[0].mean() + model.aux_loss()).backward()
+    before = state_root(model)
+    other = lora.twin(model)
+    assert state_root(other) == before and all(p.grad is None for p in other.parameters())
+    token_losses(other, random_ids(2, 20))[0].mean().backward()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            if parameter.requires_grad:
+                parameter += 1.0
+    assert state_root(model) == before
+    theirs = {id(parameter) for parameter in model.parameters()}
+    shared = [p for p in other.parameters() if id(p) in theirs]
+    assert sum(p.nbytes for p in shared) == lora.base_bytes(model)
 
 
 def test_a_model_without_adapters_is_its_own_merged_form(tiny):
