@@ -86,13 +86,13 @@ def main(
         int | None, _option("--lora", min=1, metavar="R", help="Train adapters of rank R beside frozen weights.")
     ] = None,
     lora_alpha: Annotated[
-        float | None, _option("--lora-alpha", metavar="A", help="Their products are multiplied by A / R (2 R).")
+        float | None, _option("--lora-alpha", metavar="A", help="Their products are multiplied by A / R (32).")
     ] = None,
     lora_targets: Annotated[
         str | None, _option("--lora-targets", metavar="NAMES", help="all, attention, or names of projections (all).")
     ] = None,
     lora_rs: Annotated[
-        bool | None, _option("--lora-rs/--no-lora-rs", help="Divide by the root of R instead of by R (no).")
+        bool | None, _option("--lora-rs/--no-lora-rs", help="Divide A, 8 then, by the root of R instead (no).")
     ] = None,
     lora_base: Annotated[
         str | None, _option("--lora-base", metavar="TYPE", help="Frozen weights in float32, or as stored (float32).")
