@@ -128,7 +128,7 @@ def open_shelf(run: RunDirectory, config: ModelConfig, entries: Iterable[ShardEn
     known = run.known_roots
     for entry in entries:
         if entry.root in known:
-            shelf.add(_shard(entry))
+            shelf.add(as_shard(entry))
     return shelf
 
 
@@ -140,7 +140,7 @@ def add_new_shards(
     new: dict[str, Shard] = {}
     for entry in entries:
         if entry.root not in known and entry.num_windows:
-            new.setdefault(entry.root, _shard(entry))
+            new.setdefault(entry.root, as_shard(entry))
     if not new:
         return None
     first = ShardReader.open(next(iter(new.values())).path, fingerprint=run.facts["tokenizer"])
@@ -159,7 +159,8 @@ def _tables(reader: Callable[[str], ShardReader], roots: Iterable[str]) -> Itera
     return (reader(root).documents() for root in roots)
 
 
-def _shard(entry: ShardEntry) -> Shard:
+def as_shard(entry: ShardEntry) -> Shard:
+    """A shard of a manifest as the run keeps it."""
     return Shard(
         path=str(Path(entry.path).resolve()),
         name=entry.name,
