@@ -52,7 +52,7 @@ DAY = "2026-03-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is trained, and how. A turn is `steps` steps of one side; `turns` of each are counted after one that warms up.
+    """What is trained, and how: `turns` turns of each side, of `steps` steps, are counted after one that warms up.
 
     `document` is the length of the documents in a window, the window's if None.
     """

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clet.model import fused
 from clet.model.attention import Attention, Scope, attention_scope
 from clet.model.cache import CacheView
 from clet.model.config import ModelConfig
@@ -42,8 +43,13 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, scope: Scope, cache: CacheView | None) -> Tensor:
         """x [B, T, hidden] -> [B, T, hidden]."""
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, scope, cache)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        before, after = self.input_layernorm, self.post_attention_layernorm
+        if fused.fits(x):
+            x, inner = fused.norm(x, before.weight, before.eps)
+            x, inner = fused.add_norm(x, self.self_attn(inner, cos, sin, scope, cache), after.weight, after.eps)
+            return x + self.mlp(inner)
+        x = x + self.self_attn(before(x), cos, sin, scope, cache)
+        return x + self.mlp(after(x))
 
 
 class Embedding(nn.Embedding):
