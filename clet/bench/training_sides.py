@@ -31,8 +31,9 @@ from clet.bench.train import Plan  # noqa: E402
 from clet.shards.manifest import find_shards  # noqa: E402
 from clet.shards.reader import ShardReader  # noqa: E402
 from clet.train import loop  # noqa: E402
+from clet.train.clipping import CLIP_NORM  # noqa: E402
 from clet.train.feed import Position, Segment, draws  # noqa: E402
-from clet.train.optimizer import BETAS, CLIP_NORM, WEIGHT_DECAY, default_peak  # noqa: E402
+from clet.train.optimizer import BETAS, WEIGHT_DECAY, default_peak  # noqa: E402
 from clet.train.session import Order, learn  # noqa: E402
 from clet.train.start import as_shard  # noqa: E402
 

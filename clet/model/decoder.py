@@ -15,6 +15,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from clet.model import fused
 from clet.model.attention import Attention, Scope, attention_scope
@@ -73,7 +74,11 @@ class Stack(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A causal language model of `config`; weights are torch's defaults until loaded or initialised."""
+    """A causal language model of `config`; weights are torch's defaults until loaded or initialised.
+
+    With `recompute` set, training keeps the inputs of layers only and computes them again in the backward pass (Chen
+    et al. 2016, arXiv:1604.06174): a third more time, the same gradients, and memory for one layer's inside.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -82,6 +87,7 @@ class Decoder(nn.Module):
         if not config.tie_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.rotary = RotaryTable(config)
+        self.recompute = False
 
     @property
     def head_weight(self) -> Tensor:
@@ -129,7 +135,10 @@ class Decoder(nn.Module):
         cos, sin = self._angles(positions, ids.shape[1], x)
         scope = None if segments is None else attention_scope(segments)
         for layer in self.model.layers:
-            x = layer(x, cos, sin, scope, cache)
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(layer, x, cos, sin, scope, cache, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = layer(x, cos, sin, scope, cache)
         return self.model.norm(x)
 
     def _angles(self, positions: Tensor | None, length: int, x: Tensor) -> tuple[Tensor, Tensor]:

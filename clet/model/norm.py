@@ -27,4 +27,4 @@ class RMSNorm(nn.Module):
         """x [..., size] -> the same shape."""
         if fused.fits(x):
             return fused.norm(x, self.weight, self.eps)[1]
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)  # under autocast they differ

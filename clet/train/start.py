@@ -92,6 +92,7 @@ def tokenizer_fingerprint(source: Path) -> str:
 def open_model(source: Path, settings: Settings, device: torch.device) -> Decoder:
     """The model to start from, in float32, its layers compiled if the settings say so."""
     model = load_model(source, dtype=torch.float32, device=device)
+    model.recompute = settings.recompute
     if settings.compile:
         for layer in model.model.layers:
             layer.compile()
