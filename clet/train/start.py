@@ -143,6 +143,7 @@ def open_model(source: Path, settings: Settings, device: torch.device, seed: int
             learned=learned,
             frozen=frozen,
         )
+    model.recompute = settings.recompute
     if settings.compile:
         for layer in model.model.layers:
             layer.compile()
@@ -179,7 +180,7 @@ def open_shelf(run: RunDirectory, config: ModelConfig, entries: Iterable[ShardEn
     known = run.known_roots
     for entry in entries:
         if entry.root in known:
-            shelf.add(_shard(entry))
+            shelf.add(as_shard(entry))
     return shelf
 
 
@@ -191,7 +192,7 @@ def add_new_shards(
     new: dict[str, Shard] = {}
     for entry in entries:
         if entry.root not in known and entry.num_windows:
-            new.setdefault(entry.root, _shard(entry))
+            new.setdefault(entry.root, as_shard(entry))
     if not new:
         return None
     first = ShardReader.open(next(iter(new.values())).path, fingerprint=run.facts["tokenizer"])
@@ -210,7 +211,8 @@ def _tables(reader: Callable[[str], ShardReader], roots: Iterable[str]) -> Itera
     return (reader(root).documents() for root in roots)
 
 
-def _shard(entry: ShardEntry) -> Shard:
+def as_shard(entry: ShardEntry) -> Shard:
+    """A shard of a manifest as the run keeps it."""
     return Shard(
         path=str(Path(entry.path).resolve()),
         name=entry.name,
