@@ -82,6 +82,10 @@ def main(
     compile: Annotated[
         bool | None, _option("--compile/--no-compile", help="Compile the layers with torch.compile (no).")
     ] = None,
+    watts: Annotated[
+        float | None,
+        _option("--watts", metavar="W", help="Estimate joules by W where no counter measures them."),
+    ] = None,
     sync: Annotated[
         str | None, _option("--sync", metavar="URL", help="Exchange weights with this sync-server.")
     ] = None,
@@ -127,7 +131,9 @@ def main(
         outer = None
         if sync:
             outer = _sync_worker(sync, run, source, worker, sync_every, token_file, ca_file, stop.is_set)
-        return Surroundings(_emitter(sink), lambda: datetime.now(UTC), stop, _evaluator(held_out, source), outer)
+        return Surroundings(
+            _emitter(sink), lambda: datetime.now(UTC), stop, _evaluator(held_out, source), outer, watts=watts
+        )
 
     tally = learn(order, surround)
     sink.close()
