@@ -21,6 +21,7 @@ from clet.progress import LOG_EVERY_S
 
 if TYPE_CHECKING:
     from clet.train.loop import Surroundings, Tally
+    from clet.train.onlookers import Onlookers
 
 
 def _option(*names: str, help: str, **more: Any) -> Any:
@@ -86,6 +87,10 @@ def main(
         float | None,
         _option("--watts", metavar="W", help="Estimate joules by W where no counter measures them."),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        _option("--metrics", metavar="HOST:PORT|FILE.prom", help="Tell Prometheus, at an address or in a file."),
+    ] = None,
     sync: Annotated[
         str | None, _option("--sync", metavar="URL", help="Exchange weights with this sync-server.")
     ] = None,
@@ -110,6 +115,7 @@ def main(
     share_cores()
 
     from clet.sinks import Sink
+    from clet.train.onlookers import Onlookers
     from clet.train.session import Order, learn
 
     given = {
@@ -121,21 +127,24 @@ def main(
     if (worker or sync_every or token_file or ca_file) and not sync:
         raise UsageError("--worker, --sync-every, --token-file and --ca-file need --sync URL")
     stop = _stop_on_sigterm()
-    sink = Sink("-")
+    sink, onlookers = Sink("-"), Onlookers(metrics)
 
     def surround(source: Path) -> Surroundings:
         from clet.notify import notify
         from clet.train.loop import Surroundings
 
         notify("READY=1")
+        onlookers.begin(Path(run))
         outer = None
         if sync:
             outer = _sync_worker(sync, run, source, worker, sync_every, token_file, ca_file, stop.is_set)
-        return Surroundings(
-            _emitter(sink), lambda: datetime.now(UTC), stop, _evaluator(held_out, source), outer, watts=watts
-        )
+        emit = _emitter(sink, onlookers)
+        return Surroundings(emit, lambda: datetime.now(UTC), stop, _evaluator(held_out, source), outer, watts=watts)
 
-    tally = learn(order, surround)
+    try:
+        tally = learn(order, surround)
+    finally:
+        onlookers.close()
     sink.close()
     _report(tally)
     return ExitCode.SOME_BAD if tally.quarantined else ExitCode.OK
@@ -148,16 +157,20 @@ def _stop_on_sigterm() -> threading.Event:
     return stop
 
 
-def _emitter(sink: Any) -> Callable[[dict[str, Any]], None]:
+def _emitter(sink: Any, onlookers: Onlookers) -> Callable[[dict[str, Any]], None]:
     import orjson
 
     shown = time.monotonic()
-    metrics_are_seen = sys.stdout is not None and sys.stdout.isatty()
+    to_terminal = sys.stdout is not None and sys.stdout.isatty()
+    writes = not (to_terminal and onlookers.is_viewed)  # the view would be torn by the lines that it stands for
 
     def emit(fields: dict[str, Any]) -> None:
         nonlocal shown
-        sink.write(orjson.dumps(fields) + b"\n")
-        if "event" not in fields and not metrics_are_seen and time.monotonic() - shown >= LOG_EVERY_S:
+        if writes:
+            sink.write(orjson.dumps(fields) + b"\n")
+        onlookers.see(fields)
+        is_seen = to_terminal or onlookers.is_viewed
+        if "event" not in fields and not is_seen and time.monotonic() - shown >= LOG_EVERY_S:
             shown = time.monotonic()
             rate = fields["tokens"] / fields["seconds"]
             log.info(f"step {fields['step']}, loss {fields['loss']:.4f}, {rate:,.0f} tokens/s", event="progress")
