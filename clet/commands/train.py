@@ -91,6 +91,9 @@ def main(
         str | None,
         _option("--metrics", metavar="HOST:PORT|FILE.prom", help="Tell Prometheus, at an address or in a file."),
     ] = None,
+    report: Annotated[
+        str | None, _option("--report", metavar="FILE.html", help="At the end write the run's report to FILE.")
+    ] = None,
     sync: Annotated[
         str | None, _option("--sync", metavar="URL", help="Exchange weights with this sync-server.")
     ] = None,
@@ -127,7 +130,7 @@ def main(
     if (worker or sync_every or token_file or ca_file) and not sync:
         raise UsageError("--worker, --sync-every, --token-file and --ca-file need --sync URL")
     stop = _stop_on_sigterm()
-    sink, onlookers = Sink("-"), Onlookers(metrics)
+    sink, onlookers = Sink("-"), Onlookers(metrics, report)
 
     def surround(source: Path) -> Surroundings:
         from clet.notify import notify

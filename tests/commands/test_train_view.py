@@ -80,6 +80,19 @@ def test_without_a_terminal_nothing_is_drawn_and_the_metrics_file_is_whole(place
     assert f"clet_train_step {steps[-1]['step']}.0" in (place / "clet.prom").read_text()
 
 
+def test_a_report_is_written_at_the_end_and_at_any_time(place):
+    train(place, "told", on_terminal=(), more=["--report", "told.html"])
+    at_the_end = (place / "told.html").read_bytes()
+    command = [CLET, "release", "report", "told"]
+    later = subprocess.run(command, cwd=place, capture_output=True, env=clean_environment(), timeout=60)
+    assert later.returncode == 0 and later.stdout == at_the_end and b"Learned" in at_the_end
+    refused = subprocess.run(
+        [CLET, "train", "shards", "--run", "told", "--report", "nowhere/x.html"],
+        cwd=place, capture_output=True, stdin=subprocess.DEVNULL, env=clean_environment(), timeout=60,
+    )  # fmt: skip
+    assert refused.returncode == 2 and refused.stderr.count(b"\n") == 1
+
+
 def test_an_address_that_cannot_be_had_is_one_line_before_anything_is_done(place):
     done = subprocess.run(
         [CLET, "train", "shards", "--model", "model", "--run", "none", "--metrics", "nowhere"],
