@@ -38,6 +38,13 @@ def main(
         str | None, _option("--model", metavar="DIR", help="Model to start from; needed for a new run.")
     ] = None,
     follow: Follow = False,
+    lane: Annotated[
+        list[str] | None, _option("--lane", metavar="NAME", help="Learn this lane only; repeatable, * is all of them.")
+    ] = None,
+    share: Annotated[
+        str | None,
+        _option("--share", metavar="I/N[@NAME],...", help="Learn part I of N of the windows [behind shard NAME]."),
+    ] = None,
     tokens: Annotated[
         int | None,
         _option("--tokens", min=1, metavar="N", help="Stop after N tokens, fresh and replayed ones counted."),
@@ -125,6 +132,7 @@ def main(
         "batch_size": batch_size, "accumulate": accumulate, "epochs": epochs, "replay": replay, "lr": lr,
         "warmup": warmup, "schedule": schedule, "release_every": release_every, "save_every": save_every,
         "max_trips": max_trips, "dtype": dtype, "compile": compile, "threads": jobs,
+        "lanes": ",".join(lane) if lane else None, "share": share,
     }  # fmt: skip
     order = Order(shards, run, model, given, seed, tokens, follow, device)
     if (worker or sync_every or token_file or ca_file) and not sync:
@@ -149,7 +157,7 @@ def main(
     finally:
         onlookers.close()
     sink.close()
-    _report(tally)
+    _report(tally, onlookers.wait_share)
     return ExitCode.SOME_BAD if tally.quarantined else ExitCode.OK
 
 
@@ -222,8 +230,8 @@ def _sync_worker(
     )
 
 
-def _report(tally: Tally) -> None:
-    extra: dict[str, Any] = {"steps": tally.steps, "wait_s": round(tally.wait_s, 3)}
+def _report(tally: Tally, wait_share: float) -> None:
+    extra: dict[str, Any] = {"steps": tally.steps, "wait_s": round(tally.wait_s, 3), "wait_share": wait_share}
     if tally.last_loss is not None:
         extra["loss"] = round(tally.last_loss, 4)
     if tally.releases:

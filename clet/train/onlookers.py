@@ -22,6 +22,7 @@ class Onlookers:
         if self._report and (self._report.is_dir() or not self._report.parent.is_dir()):
             raise UsageError(f"--report {report}: want a file in a folder that is there")
         self._metrics = self._exporter = self._view = None
+        self._seconds = self._wait_s = 0.0
         self.is_viewed = view.is_wanted()
         if metrics is not None:
             from clet.train.exporter import open_exporter
@@ -40,11 +41,19 @@ class Onlookers:
 
     def see(self, fields: dict[str, Any]) -> None:
         """Something was emitted."""
+        if "event" not in fields:
+            self._seconds += fields["seconds"]
+            self._wait_s += fields["wait_s"]
         if self._metrics:
             self._metrics.see(fields)
             self._exporter.tick()
         if self._view:
             self._view.see(fields)
+
+    @property
+    def wait_share(self) -> float:
+        """The share of the steps' time that was waiting for data."""
+        return round(self._wait_s / self._seconds, 5) if self._seconds else 0.0
 
     def close(self) -> None:
         """Publish the last state and leave."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from clet.exits import InputError, UsageError
 from clet.train.schedule import SCHEDULES
+from clet.train.share import EVERY_LANE, WHOLE, check_lanes, parse_share
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -18,6 +19,7 @@ class Settings:
 
     `batch_size` counts windows of one step, computed in `accumulate` parts. `replay` is a share of the windows,
     `warmup` and `save_every` count steps, `release_every` tokens (None: at the end of an invocation only).
+    `lanes` and `share` say which windows are this trainer's (see `share`).
     """
 
     batch_size: int = 8
@@ -33,6 +35,8 @@ class Settings:
     dtype: str = "auto"
     compile: bool = False
     threads: int | None = None
+    lanes: str = EVERY_LANE
+    share: str = WHOLE
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "epochs", "save_every"):
@@ -50,6 +54,8 @@ class Settings:
             raise UsageError(f"no schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}")
         if self.dtype not in DTYPES:
             raise UsageError(f"no dtype {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+        check_lanes(self.lanes)
+        parse_share(self.share)
 
     def changed(self, given: Mapping[str, Any]) -> Settings:
         """These settings with those of `given` that are not None. Raises UsageError for a value out of bounds."""
