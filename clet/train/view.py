@@ -1,6 +1,6 @@
 """The live view: how training goes, on a terminal that somebody looks at.
 
-A few lines that stand at the bottom of the terminal and are drawn again in place, twice a second at most and only as
+A few lines that stand at the bottom of the terminal and are drawn again in place, once a second at most and only as
 steps are made: loss with its curve, speed, learning rate and why, wait, the largest origins, breaker and release. Log
 lines appear above. It exists only where stderr is a terminal; elsewhere nothing of it is imported. Names of origins
 come from strangers: they are shown without what could drive a terminal, and cut.
@@ -26,7 +26,7 @@ from clet.train.series import Series
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-EVERY_S = 0.5
+EVERY_S = 1.0
 BARS, ASCII_BARS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588", "_.-:=+*#"
 CURVE = 64  # points at most
 MAX_ORIGINS = 5
@@ -60,7 +60,13 @@ class LiveView:
         self._trips, self._trip = len(trips), trips[-1] if trips else None
         numbers = release_numbers(run)
         self._release = read_release(run, numbers[-1]).facts if numbers else None
-        self._live = Live(console=self._console, auto_refresh=False, get_renderable=self._render)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            get_renderable=self._render,
+            redirect_stdout=False,  # stdout is data
+            redirect_stderr=False,  # the log comes by `above`
+        )
 
     def see(self, fields: dict[str, Any]) -> None:
         """Take in what the loop emitted, and draw if it is time."""
