@@ -5,11 +5,12 @@ steps are made: loss with its curve, speed, learning rate and why, wait, the lar
 lines appear above. It exists only where stderr is a terminal; elsewhere nothing of it is imported. Names of origins
 come from strangers: they are shown without what could drive a terminal, and cut.
 
-Cost: a drawing takes some 3 ms, an event between two of them 5 microseconds.
+Cost: a drawing takes some 3 ms, an event between two of them 10 microseconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -56,6 +57,7 @@ class LiveView:
         self._last: dict[str, Any] | None = None
         self._recent = dict.fromkeys(("tokens", "seconds", "wait_s"), 0.0)
         self._drawn = -EVERY_S
+        self._is_gone = False  # the terminal is
         trips = read_trips(run)
         self._trips, self._trip = len(trips), trips[-1] if trips else None
         numbers = release_numbers(run)
@@ -102,10 +104,15 @@ class LiveView:
         return sorted(self._origins.items(), key=lambda item: -item[1][0])
 
     def _draw(self) -> None:
-        if not self._live.is_started:
-            self._live.start()
-            log.above = self._say
-        self._live.refresh()
+        if self._is_gone:
+            return
+        try:
+            if not self._live.is_started:
+                self._live.start()
+                log.above = self._say
+            self._live.refresh()
+        except OSError:  # whoever looked has hung up; training goes on
+            self._is_gone, log.above = True, None
         self._drawn = self._clock()
 
     def _say(self, line: bytes) -> None:
@@ -117,10 +124,10 @@ class LiveView:
 
     def close(self) -> None:
         """Draw the last state and let go of the terminal."""
-        with self._lock:
-            if self._live.is_started:
+        with self._lock, contextlib.suppress(OSError):
+            log.above = None
+            if self._live.is_started and not self._is_gone:
                 self._live.refresh()
-                log.above = None
                 self._live.stop()
 
     # ---- what is drawn
