@@ -90,6 +90,16 @@ def main(
     compile: Annotated[
         bool | None, _option("--compile/--no-compile", help="Compile the layers with torch.compile (no).")
     ] = None,
+    recompute: Annotated[
+        bool | None,
+        _option("--recompute/--no-recompute", help="Compute layers twice: less memory, a third slower (no)."),
+    ] = None,
+    optimizer: Annotated[str | None, _option("--optimizer", metavar="NAME", help="adamw or muon (adamw).")] = None,
+    clip: Annotated[
+        str | None, _option("--clip", metavar="NAME", help="zclip, or norm: how gradients are shortened (zclip).")
+    ] = None,
+    gate: Annotated[str | None, _option("--gate", metavar="NAME", help="Which updates are made: always.")] = None,
+    memory: Annotated[str | None, _option("--memory", metavar="NAME", help="Term that keeps the past: none.")] = None,
     watts: Annotated[
         float | None,
         _option("--watts", metavar="W", help="Estimate joules by W where no counter measures them."),
@@ -132,6 +142,7 @@ def main(
         "batch_size": batch_size, "accumulate": accumulate, "epochs": epochs, "replay": replay, "lr": lr,
         "warmup": warmup, "schedule": schedule, "release_every": release_every, "save_every": save_every,
         "max_trips": max_trips, "dtype": dtype, "compile": compile, "threads": jobs,
+        "recompute": recompute, "optimizer": optimizer, "clip": clip, "gate": gate, "memory": memory,
         "lanes": ",".join(lane) if lane else None, "share": share,
     }  # fmt: skip
     order = Order(shards, run, model, given, seed, tokens, follow, device)

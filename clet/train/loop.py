@@ -88,12 +88,12 @@ class Trainer:
     ):
         self.run, self.model, self.settings, self.around = run, model, settings, around
         self._source, self._shelf, self._seed = source, shelf, seed
-        self._optimizer = optimisers.build(model)
+        self._optimizer = optimisers.Optimizer(
+            model, settings.optimizer, clip=settings.clip, gate=settings.gate, memory=settings.memory
+        )
         peak = settings.lr or optimisers.default_peak(model.config.hidden_size)
         self._schedule, self._rate = SCHEDULES[settings.schedule], Rate(peak, settings.warmup)
-        self._autocast = settings.dtype == "bfloat16" or (
-            settings.dtype == "auto" and model.head_weight.device.type == "cuda"
-        )
+        self._autocast = settings.dtype == "bfloat16"
         self._account = Account(model, seed, settings.schedule, self._rate, around.watts)
         self.breaker = Breaker(run.path, settings.max_trips)
         self.tally = Tally()
@@ -227,12 +227,12 @@ class Trainer:
         origins: dict[str, list[float]] = {}
         if batch.counted:  # windows of padding or of masked tokens only are passed, and teach nothing
             result = add_gradients(self.model, batch, accumulate=self.settings.accumulate, autocast=self._autocast)
-            facts |= {"loss": result.mean, "grad_norm": clip(self.model)}
+            facts |= {"loss": result.mean, "grad_norm": clip(self._optimizer)}
             origins = self._credit.by_origin(batch.windows, batch.rows, result.windows)
             if why := self.breaker.objection(facts["loss"], facts["grad_norm"]):
                 self._go_back(step, why, culprits(batch.windows, result.windows), batch)
                 return False
-            apply(self._optimizer, rate)
+            facts |= apply(self._optimizer, rate)
         self.position = batch.draw.after
         self.tokens += batch.tokens
         self._learned.add(batch)

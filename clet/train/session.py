@@ -18,6 +18,7 @@ from clet.log import log
 from clet.release import announce
 from clet.shards.manifest import ShardEntry, find_shards
 from clet.train import start
+from clet.train.dtype import choose_dtype
 from clet.train.loop import Surroundings, Tally, Trainer
 from clet.train.release import newest_release
 from clet.train.rundir import RunDirectory
@@ -56,6 +57,7 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
         threads = start.set_threads(order.settings.get("threads"), settings.threads)
         settings = settings.changed(dict(order.settings) | {"threads": threads})
         model = start.open_model(source, settings, start.choose_device(order.device))
+        settings = settings.changed({"dtype": choose_dtype(settings.dtype, model)})
         start.describe_run(run, model, source, settings, order.seed)
         settings = Settings.from_json(run.facts["settings"])
         shelf = start.open_shelf(run, model.config, entries)

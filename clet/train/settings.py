@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from clet.exits import InputError, UsageError
+from clet.train.clipping import CLIPS
+from clet.train.gates import GATES
+from clet.train.memory import MEMORIES
+from clet.train.optimizer import OPTIMIZERS
 from clet.train.schedule import SCHEDULES
 from clet.train.share import EVERY_LANE, WHOLE, check_lanes, parse_share
 
 DTYPES = ("auto", "float32", "bfloat16")
+CHOICES: dict[str, Collection[str]] = {
+    "schedule": SCHEDULES,
+    "optimizer": OPTIMIZERS,
+    "clip": CLIPS,
+    "gate": GATES,
+    "memory": MEMORIES,
+    "dtype": DTYPES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +30,9 @@ class Settings:
     """Settings of a run. `lr` None takes the default for the model's width; `threads` None takes torch's own number.
 
     `batch_size` counts windows of one step, computed in `accumulate` parts. `replay` is a share of the windows,
-    `warmup` and `save_every` count steps, `release_every` tokens (None: at the end of an invocation only).
-    `lanes` and `share` say which windows are this trainer's (see `share`).
+    `warmup` and `save_every` count steps, `release_every` tokens (None: at the end of an invocation only). `dtype`
+    "auto" is decided by measuring once, and kept as decided. `lanes` and `share` say which windows are this
+    trainer's (see `share`).
     """
 
     batch_size: int = 8
@@ -32,8 +45,13 @@ class Settings:
     release_every: int | None = None
     save_every: int = 100
     max_trips: int = 3
+    optimizer: str = "adamw"
+    clip: str = "zclip"
+    gate: str = "always"
+    memory: str = "none"
     dtype: str = "auto"
     compile: bool = False
+    recompute: bool = False
     threads: int | None = None
     lanes: str = EVERY_LANE
     share: str = WHOLE
@@ -50,10 +68,9 @@ class Settings:
             raise UsageError(f"--lr {self.lr} is not between 0 and 1")
         if self.warmup < 0:
             raise UsageError("--warmup must not be negative")
-        if self.schedule not in SCHEDULES:
-            raise UsageError(f"no schedule {self.schedule!r}; choose one of {', '.join(SCHEDULES)}")
-        if self.dtype not in DTYPES:
-            raise UsageError(f"no dtype {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+        for name, table in CHOICES.items():
+            if (chosen := getattr(self, name)) not in table:
+                raise UsageError(f"no {name} {chosen!r}; choose one of {', '.join(table)}")
         check_lanes(self.lanes)
         parse_share(self.share)
 

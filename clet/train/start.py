@@ -94,6 +94,7 @@ def tokenizer_fingerprint(source: Path) -> str:
 def open_model(source: Path, settings: Settings, device: torch.device) -> Decoder:
     """The model to start from, in float32, its layers compiled if the settings say so."""
     model = load_model(source, dtype=torch.float32, device=device)
+    model.recompute = settings.recompute
     if settings.compile:
         for layer in model.model.layers:
             layer.compile()
@@ -130,7 +131,7 @@ def open_shelf(run: RunDirectory, config: ModelConfig, entries: Iterable[ShardEn
     known = run.known_roots
     for entry in entries:
         if entry.root in known:
-            shelf.add(_shard(entry))
+            shelf.add(as_shard(entry))
     return shelf
 
 
@@ -149,7 +150,7 @@ def add_new_shards(
             continue
         part, parts = mine[entry.root]
         if (before := known.get(entry.root)) is None:
-            shard = replace(_shard(entry), first=first_window(entry.root, part, parts), parts=parts)
+            shard = replace(as_shard(entry), first=first_window(entry.root, part, parts), parts=parts)
             if shard.own:
                 new.setdefault(entry.root, shard)
         elif (begun := (part_of(before.root, before.first, before.parts), before.parts)) != (part, parts):
@@ -176,7 +177,8 @@ def _tables(reader: Callable[[str], ShardReader], roots: Iterable[str]) -> Itera
     return (reader(root).documents() for root in roots)
 
 
-def _shard(entry: ShardEntry) -> Shard:
+def as_shard(entry: ShardEntry) -> Shard:
+    """A shard of a manifest as the run keeps it."""
     return Shard(
         path=str(Path(entry.path).resolve()),
         name=entry.name,

@@ -78,7 +78,7 @@ def learn(model_dir):
             if on_event:
                 on_event(fields, stop)
 
-        settings = {"batch_size": 4, "lr": 3e-3, "warmup": 4, "save_every": 5, "threads": 1} | given
+        settings = {"batch_size": 4, "lr": 3e-3, "warmup": 4, "save_every": 5, "threads": 1, "dtype": "float32"} | given
         order = Order([str(s) for s in shards], str(run), str(model), settings, seed, tokens, follow, "cpu")
         session(order, lambda source: Surroundings(emit, lambda: tiny_run.NOW, stop, evaluate, outer, watts=watts))
         return events
