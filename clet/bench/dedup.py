@@ -251,7 +251,7 @@ def _bloom(documents: int, num_bytes: int) -> dict[str, Any]:
         size = min(step, documents - first)
         batch = rows(size, first)
         started = time.process_time()
-        wrong += int((index.admit(batch, [0] * size, THRESHOLD).verdict != KEPT).sum())
+        wrong += int((index.admit(batch, np.zeros(size, np.uint64), THRESHOLD).verdict != KEPT).sum())
         seconds += time.process_time() - started
     header = index.header()
     return {

@@ -124,7 +124,7 @@ def main(
         with Stage(
             inputs, output, rejects=rejects, state=index, plain=plain, limit=limit, max_errors=max_errors
         ) as stage:
-            for batch in drop_repeats(stage.batches(), index, plan, stage.reject, found):
+            for batch in drop_repeats(stage.batches(), index, plan, stage.reject_all, found):
                 stage.write(batch)
             extra = stage.counts.extra
             extra["indexed"] = index.num_remembered
