@@ -98,9 +98,9 @@ def _clet_sides(batches: list[Batch], tokenizer: str) -> dict[str, Side]:
     from clet.dedup.bloom import BloomIndex
     from clet.dedup.index import Index
     from clet.dedup.repeats import Plan, drop_repeats
-    from clet.tokens import Tokenizer
+    from clet.tokens import Vocabulary
 
-    table = _Loaded(Tokenizer.load(tokenizer, fast=False))
+    table = Vocabulary.load(tokenizer)  # once a process, before the clock runs
     places: dict[str, list[int]] = {}
     for place, ident in enumerate(batch.fields(row)["id"] for batch in batches for row in range(len(batch))):
         places.setdefault(ident, []).append(place)
@@ -120,17 +120,6 @@ def _clet_sides(batches: list[Batch], tokenizer: str) -> dict[str, Side]:
         "clet, text": lambda: run(Index(), Plan(THRESHOLD)),
         "clet, 16 bytes": lambda: run(BloomIndex(THRESHOLD, 16, capacity), Plan(THRESHOLD, tokenizer=table)),
     }
-
-
-class _Loaded:
-    """A tokenizer whose table of bytes was made before the clock runs: once a process, 0.2 s."""
-
-    def __init__(self, tokenizer: Any):
-        self.fingerprint = tokenizer.fingerprint
-        self._bytes = tokenizer.token_bytes()
-
-    def token_bytes(self) -> Ragged:
-        return self._bytes
 
 
 def _confirmed(texts: Sequence[str], sketch: Callable[[list[str]], Any], new_lsh: Callable[[], Any]) -> Side:

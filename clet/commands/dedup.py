@@ -166,9 +166,9 @@ def _index(
 
 
 def _tokenizer(path: str | None) -> Any:
-    from clet.tokens import Tokenizer
+    from clet.tokens import Vocabulary
 
-    return Tokenizer.load(path, fast=False) if path else None
+    return Vocabulary.load(path) if path else None
 
 
 def _window(text: str | None) -> int:
