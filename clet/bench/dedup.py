@@ -16,6 +16,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from clet import seeds
 from clet.batch import Batch, Ragged
 from clet.bench import exact_join
 from clet.exits import InputError
+from clet.heads import Heads
 from clet.streams import read_batches
 
 THRESHOLD = 0.8
@@ -102,16 +104,17 @@ def _clet_sides(batches: list[Batch], tokenizer: str) -> dict[str, Side]:
 
     table = Vocabulary.load(tokenizer)  # once a process, before the clock runs
     places: dict[str, list[int]] = {}
-    for place, ident in enumerate(batch.fields(row)["id"] for batch in batches for row in range(len(batch))):
+    for place, ident in enumerate(ident for batch in batches for ident in _ids(batch)):
         places.setdefault(ident, []).append(place)
     size = sum(map(len, batches))
 
     def run(index: Any, plan: Plan) -> np.ndarray:
-        dropped = np.ones(size, np.bool_)
-        kept = list(drop_repeats(batches, index, plan, lambda *_: None))
-        for batch in kept:
-            for row in range(len(batch)):
-                dropped[places[batch.fields(row)["id"]][0]] = False  # of equal ones the first was kept
+        gone: Counter[str] = Counter()
+        for _ in drop_repeats(batches, index, plan, lambda batch, _: gone.update(_ids(batch))):
+            pass
+        dropped = np.zeros(size, np.bool_)
+        for ident, count in gone.items():
+            dropped[places[ident][-count:]] = True  # of equal ones the first was kept, if any
         return dropped
 
     capacity = max(1000, 4 * size)
@@ -120,6 +123,10 @@ def _clet_sides(batches: list[Batch], tokenizer: str) -> dict[str, Side]:
         "clet, text": lambda: run(Index(), Plan(THRESHOLD)),
         "clet, 16 bytes": lambda: run(BloomIndex(THRESHOLD, 16, capacity), Plan(THRESHOLD, tokenizer=table)),
     }
+
+
+def _ids(batch: Batch) -> list[str]:
+    return [ident.tobytes().hex() for ident in Heads.of(batch.head, ("id",)).ids]
 
 
 def _confirmed(texts: Sequence[str], sketch: Callable[[list[str]], Any], new_lsh: Callable[[], Any]) -> Side:
