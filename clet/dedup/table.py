@@ -3,10 +3,12 @@ record.
 
 `admit` decides about the records of a batch in order and inserts what it keeps, so that an earlier record of a batch
 counts for a later one; what the segments on disk know of them it is told (`clet.dedup.segment.look_up`). All tables
-use linear probing, are at most half full (`Tables` are grown beforehand) and never delete.
+use linear probing, are at most half full (`Tables` are grown beforehand) and never delete. A record's slots are read
+while the one before it is decided about, and each is walked to its end once, for the lookup and for the insertion.
 
 A slot of the band table holds a document's number plus one above the 32-bit hash of a band: a wrong hit (one in 2^32 a
-slot visited) costs one comparison, since every candidate is confirmed. At most BUCKET documents are kept under one
+slot visited) costs one comparison, since every candidate is confirmed; but for those whose sample is so much shorter or
+longer that they cannot be similar enough. At most BUCKET documents are kept under one
 band hash: a flood of documents that share a template cannot make later lookups long, and what two of them share with
 each other they share in bands that the template does not fill.
 """
