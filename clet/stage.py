@@ -32,7 +32,7 @@ from clet.streams import (
     stdin_is_idle_terminal,
 )
 
-Reject = Callable[[Batch, int, str], None]  # (batch, row, reason): record `row` of `batch` is dropped for `reason`
+Reject = Callable[[Batch, Sequence[str]], None]  # (batch, reasons): all its records are dropped, each for its reason
 
 
 class Committable(Protocol):
