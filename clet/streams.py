@@ -26,13 +26,15 @@ from clet import codecs
 from clet.batch import Batch, Row, pack_row
 from clet.container import DEFAULT_LEVEL, Kind, end_frame, read_frames
 from clet.exits import InputError, UsageError
-from clet.record import MAX_LINE_BYTES, Record, RecordError, parse_line
+from clet.record import MAX_LINE_BYTES, LongLine, Record, RecordError, parse_line
 from clet.sinks import Sink, widen_pipe
 
 BATCH_RECORDS = 1024
 BATCH_BYTES = 4 << 20
 JSONL_LEVEL = 3
 IDLE_S = 0.25
+MAX_PASSED_BYTES = 1 << 30  # of a line that is passed over: inflated and hashed in a second
+KEPT_BYTES = 4 << 10  # of its beginning
 
 OnBad = Callable[[str, str, bytes], None]  # (place "file:line", reason, the line)
 
@@ -128,21 +130,44 @@ def _read_container(stream: BinaryIO, name: str) -> Iterator[Batch]:
         yield Batch.from_frame(frame, name)
 
 
-def split_lines(stream: codecs.Peekable, name: str) -> Iterator[list[bytes]]:
-    """Lists of whole lines without newline, a list for what arrived together. Raises InputError for an endless one."""
+def line_blocks(stream: codecs.Peekable, name: str) -> Iterator[tuple[bytes, bool]]:
+    """(lines without the newline of the last, whether that is because the stream ended before it came).
+
+    What arrived together comes together. A line of over `MAX_LINE_BYTES` is passed over and comes alone, as a
+    `LongLine`; in memory are at most so many bytes. Raises InputError for a line that seems to have no end.
+    """
     rest: list[bytes] = []  # pieces of a line that has not ended
     size = 0
+    long: LongLine | None = None
     while chunk := stream.read1(codecs.CHUNK):
+        if long is not None:
+            passed, newline, chunk = chunk.partition(b"\n")
+            long.pass_over(passed)
+            if long.size > MAX_PASSED_BYTES:
+                raise InputError(f"{name}: a line of over {MAX_PASSED_BYTES >> 20} MB; this is no JSONL")
+            if not newline:
+                continue
+            yield long, False
+            long = None
         head, newline, tail = chunk.rpartition(b"\n")
         if newline:
-            yield b"".join([*rest, head]).split(b"\n")
+            yield b"".join([*rest, head]), False
             rest, size = [], 0
         rest.append(tail)
         size += len(tail)
         if size > MAX_LINE_BYTES:
-            raise InputError(f"{name}: a line of over {MAX_LINE_BYTES >> 20} MB; this is no JSONL")
-    if size:
-        yield [b"".join(rest)]
+            long = LongLine(b"".join(rest)[:KEPT_BYTES])
+            for piece in rest:
+                long.pass_over(piece)
+            rest, size = [], 0
+    if long is not None or size:
+        yield long or b"".join(rest), True
+
+
+def split_lines(stream: codecs.Peekable, name: str) -> Iterator[list[bytes]]:
+    """Lists of whole lines without newline, a list for what arrived together; a `LongLine` comes alone."""
+    for block, _ in line_blocks(stream, name):
+        yield [block] if isinstance(block, LongLine) else block.split(b"\n")
 
 
 def _read_lines(stream: codecs.Peekable, name: str, on_bad: OnBad) -> Iterator[Batch]:

@@ -177,9 +177,9 @@ def _is_head(values, at, end, names, first_name, is_object):
             at += _ONE
             opened = True
         elif byte == _MINUS or (byte >= _ZERO and byte <= _NINE):
-            at = _after_number(values, at, end)
+            at = after_number(values, at, end)
         else:
-            at = _after_word(values, at, end)
+            at = after_word(values, at, end)
         if at == _U(0):
             return False
 
@@ -252,7 +252,7 @@ def _after_string(values, at, end):
 
 
 @njit
-def _after_number(values, at, end):
+def after_number(values, at, end):
     """The byte behind a number of few digits in its shortest form, 0 for any other."""
     negative = values[at] == _MINUS
     if negative:
@@ -284,7 +284,7 @@ def _after_number(values, at, end):
 
 
 @njit
-def _after_word(values, at, end):
+def after_word(values, at, end):
     """The byte behind true, false or null, 0 for anything else."""
     begin = 0
     for stop in range(len(_WORDS)):

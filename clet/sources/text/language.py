@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -61,7 +62,7 @@ _SOLE_SCRIPTS = {  # of one language, or of one that nearly all texts in them ar
     "ka": ((0x10A0, 0x1100),),
     "ko": ((0x1100, 0x1200), (0x3130, 0x3190), (0xAC00, 0xD7B0)),
 }
-_WORDS = {
+WORDS = {
     "ca": "al amb aquest com de del dels el els en \u00e9s i la les no per que un una m\u00e9s",
     "cs": "a ale by do jako je jsem jsou na o po pro s se tak\u00e9 to v z \u017ee kter\u00fd",
     "da": "af at de den det en er for fra har i ikke med om og p\u00e5 som til var et",
@@ -92,16 +93,16 @@ _WORDS = {
     "sv": "att av de den det en ett f\u00f6r fr\u00e5n har i inte med och om p\u00e5 som till var \u00e4r",
     "tr": "bir bu \u00e7ok da daha de en gibi i\u00e7in ile ne olan olarak ve",
 }
-_CODES = tuple(_WORDS)
-_PLACES = {code: place for place, code in enumerate(_CODES)}
-_SETS = {code: frozenset([*words.split(), *words.encode().split()]) for code, words in _WORDS.items()}
+CODES = tuple(WORDS)
+_PLACES = {code: place for place, code in enumerate(CODES)}
+_SETS = {code: frozenset([*words.split(), *words.encode().split()]) for code, words in WORDS.items()}
 # Of each word, a number with a one in the 16 bits of every language that has it: their sum counts all languages at
 # once, without a step of Python for each word.
 _PACKED = {
-    word: sum(1 << 16 * place for place, code in enumerate(_CODES) if word in _SETS[code])
+    word: sum(1 << 16 * place for place, code in enumerate(CODES) if word in _SETS[code])
     for word in frozenset().union(*_SETS.values())
 }
-_COUNTS = struct.Struct(f"<{len(_CODES)}H")
+_COUNTS = struct.Struct(f"<{len(CODES)}H")
 _WORD = re.compile(r"[^\W\d_]+")
 _LETTERS_OR_SPACE = bytes(ord(chr(code).lower()) if chr(code).isalpha() else 32 for code in range(128)) + bytes(128)
 
@@ -136,11 +137,18 @@ def _latin_language(sample: str) -> str | None:
     words = _words(sample[:WORDS_CHARS])
     hits = _COUNTS.unpack(sum(filter(None, map(_PACKED.get, words))).to_bytes(_COUNTS.size, "little"))
     *_, second, most = sorted(hits)
-    best = _CODES[hits.index(most)]
+    best = CODES[hits.index(most)]
     number = len(words)
     sure = number >= SURE_WORDS and most >= max(SURE_SHARE * number, SURE_RATIO * second)
     if sure and len(_SETS[best].intersection(words)) >= SURE_DIFFERENT:
         return best
+    return latin_language(sample, hits, number)
+
+
+def latin_language(sample: str, hits: Sequence[int], number: int) -> str | None:
+    """The language of a sample of whose `number` words `hits[i]` are of CODES[i], where these do not suffice."""
+    *_, second, most = sorted(hits)
+    best = CODES[hits.index(most)]
     profiles = _profiles(sample)
     clear = most >= max(MIN_WORDS, MIN_WORD_SHARE * number, WORD_RATIO * second, second + MIN_WORD_LEAD)
     if clear and best in [code for code, _ in profiles]:

@@ -1,0 +1,150 @@
+"""The languages of many texts at once: what `language.py` says of each, with its words counted by a kernel.
+
+Texts whose beginning is ASCII, nine of ten in English, have their letters and the commonest words of seventeen
+languages counted here, in 2 us instead of 12. Where these speak for themselves nothing else is asked; where not, and
+where a text begins with other characters, `language.py` goes on. That both ways agree on every text is tested.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from clet.batch import Ragged
+from clet.kernels import njit
+from clet.sources.text.language import (
+    CODES,
+    MIN_CHARS,
+    MIN_LETTERS,
+    SAMPLE_CHARS,
+    SURE_DIFFERENT,
+    SURE_RATIO,
+    SURE_SHARE,
+    SURE_WORDS,
+    WORDS,
+    WORDS_CHARS,
+    detect_language,
+    latin_language,
+)
+
+_NONE, _COUNTED, _OTHER = -1, -2, -3  # verdicts beside the number of a language
+_U = np.uint64
+_PRIME, _BASIS = _U(0x100000001B3), _U(0xCBF29CE484222325)  # FNV-1a
+_TABLE_BITS = 10
+_MAX_WORD_BYTES = 16
+
+
+def detect_languages(text: Ragged, rows: np.ndarray) -> list[str | None]:
+    """ISO 639 codes of some rows `[k]` of a column of UTF-8, None where that would be a guess."""
+    begins, ends = text.offsets[rows], text.offsets[rows + 1]
+    hashes, words, languages = _table()
+    verdicts, hits, numbers = _count(text.values, begins, ends, hashes, words, languages, len(CODES))
+    found: list[str | None] = [CODES[verdict] if verdict >= 0 else None for verdict in verdicts.tolist()]
+    body = memoryview(text.values)
+    for row in np.flatnonzero(verdicts <= _COUNTED).tolist():
+        begin = int(begins[row])
+        if verdicts[row] == _COUNTED:
+            sample = str(body[begin : min(int(ends[row]), begin + SAMPLE_CHARS)], "ascii")
+            found[row] = latin_language(sample, hits[row].tolist(), int(numbers[row]))
+        else:
+            sample = str(body[begin : min(int(ends[row]), begin + 4 * SAMPLE_CHARS)], "utf-8", "ignore")
+            found[row] = detect_language(sample)  # which looks at the first SAMPLE_CHARS of it
+    return found
+
+
+@cache
+def _table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The words in ASCII by hash: (hashes, the words themselves, a bit for each language), an empty slot's word ''."""
+    size = 1 << _TABLE_BITS
+    hashes, languages = np.zeros(size, np.uint64), np.zeros(size, np.uint64)
+    words = np.zeros((size, _MAX_WORD_BYTES), np.uint8)
+    for word in sorted({word for known in WORDS.values() for word in known.split() if word.isascii()}):
+        body = word.encode()
+        code = int(_BASIS)
+        for byte in body:
+            code = (code ^ byte) * int(_PRIME) % (1 << 64)
+        slot = code % size
+        while languages[slot]:
+            slot = (slot + 1) % size
+        hashes[slot] = code
+        words[slot, : len(body)] = np.frombuffer(body, np.uint8)
+        languages[slot] = sum(1 << place for place, known in enumerate(WORDS.values()) if word in known.split())
+    return hashes, words, languages
+
+
+@njit
+def _count(values, begins, ends, hashes, words, languages, num_languages):
+    """(a verdict, how often each language's words occur, how many words there are) of each text."""
+    size = len(begins)
+    verdicts = np.full(size, _NONE, np.int8)
+    hits, numbers = np.zeros((size, num_languages), np.int64), np.zeros(size, np.int64)
+    met = np.full(len(hashes), -1, np.int64)  # the last text that had the word
+    for row in range(size):
+        begin, end = _U(begins[row]), _U(min(ends[row], begins[row] + SAMPLE_CHARS))
+        high, letters = np.uint8(0), 0
+        for at in range(begin, end):
+            byte = values[at]
+            high |= byte
+            letters += np.uint8((byte | np.uint8(32)) - np.uint8(97)) < np.uint8(26)
+        if high >= 128:
+            verdicts[row] = _OTHER
+            continue
+        if end - begin < _U(MIN_CHARS) or letters < MIN_LETTERS:
+            continue
+        numbers[row] = _count_words(
+            values, begin, min(end, begin + _U(WORDS_CHARS)), hashes, words, languages, hits[row], met, row
+        )
+        best, second = 0, -1
+        for place in range(1, num_languages):
+            if hits[row, place] > hits[row, best]:
+                best, second = place, best
+            elif second < 0 or hits[row, place] > hits[row, second]:
+                second = place
+        verdicts[row] = _COUNTED
+        number, most = numbers[row], hits[row, best]
+        if number >= SURE_WORDS and most >= max(SURE_SHARE * number, float(SURE_RATIO * hits[row, second])):
+            different = 0
+            for slot in range(len(met)):
+                different += met[slot] == row and (languages[slot] >> _U(best)) & _U(1) != 0
+            if different >= SURE_DIFFERENT:
+                verdicts[row] = best
+    return verdicts, hits, numbers
+
+
+@njit
+def _count_words(values, at, end, hashes, words, languages, hits, met, row):
+    """Count words in lower case into `hits` of each language; how many there are."""
+    number = 0
+    mask = _U(len(hashes) - 1)
+    while at < end:
+        begin, code = at, _BASIS
+        while at < end:
+            byte = values[at] | np.uint8(32)
+            if np.uint8(byte - np.uint8(97)) >= np.uint8(26):
+                break
+            code = (code ^ _U(byte)) * _PRIME
+            at += _U(1)
+        length = at - begin
+        if length == 0:
+            at += _U(1)
+            continue
+        number += 1
+        if length >= _U(_MAX_WORD_BYTES):
+            continue
+        slot = code & mask
+        while languages[slot]:
+            if hashes[slot] == code:
+                same = words[slot, length] == 0
+                for i in range(length):
+                    same &= words[slot, i] == values[begin + _U(i)] | np.uint8(32)
+                if same:
+                    met[slot] = row
+                    left, place = languages[slot], 0
+                    while left:
+                        hits[place] += np.int64(left & _U(1))
+                        left >>= _U(1)
+                        place += 1
+                    break
+            slot = (slot + _U(1)) & mask
+    return number
