@@ -106,6 +106,20 @@ def _character(values, at, end):
 
 
 @njit
+def code_point(values, at):
+    """(the byte behind a character beyond ASCII in valid UTF-8, its code point)."""
+    lead = _U(values[at])
+    second = _U(values[at + _ONE]) & _U(0x3F)
+    if lead < _U(0xE0):
+        return at + _U(2), (lead & _U(0x1F)) << _U(6) | second
+    third = _U(values[at + _U(2)]) & _U(0x3F)
+    if lead < _U(0xF0):
+        return at + _U(3), (lead & _U(0x0F)) << _U(12) | second << _U(6) | third
+    fourth = _U(values[at + _U(3)]) & _U(0x3F)
+    return at + _U(4), (lead & _U(0x07)) << _U(18) | second << _U(12) | third << _U(6) | fourth
+
+
+@njit
 def _plain_heads(values, offsets):
     out = np.zeros(len(offsets) - 1, np.bool_)
     names = np.empty(MAX_NAMES, np.uint64)

@@ -17,12 +17,14 @@ import sys
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, BinaryIO
 
 import orjson
 import xxhash
 
 from clet import codecs
+from clet.container import MAGIC
 from clet.exits import InputError
 from clet.record import LongLine, RecordError, canonical_text, check_record, parse_object, raw_hash, record_id
 from clet.sources.adapter import Columns, Context, Document, SourceFailed
@@ -31,7 +33,7 @@ from clet.sources.paths import Found, Stdin, file_signature, one_file, open_regu
 from clet.sources.text.decode import one_line
 from clet.streams import line_blocks
 
-BLOCK_BYTES = 512 << 10  # of a file, read at once
+BLOCK_BYTES = 1 << 20  # of a file, read at once
 MIN_BLOCK_BYTES = 8 << 10  # below, lines are read one by one
 COLUMNS_FROM = 1 << 20  # of a file, unless kernels are there already
 MAX_META_BYTES = 64 << 10
@@ -77,31 +79,16 @@ def _blocks(stream: BinaryIO, name: str, *, gather: bool) -> Iterator[tuple[byte
 
     `gather`: what comes in small pieces is put together, since nobody waits for it.
     """
-
-    def chunks() -> Iterator[bytes]:
-        waiting: list[bytes] = []
-        size = 0
-        try:
-            for chunk in codecs.plain_chunks(codecs.Peekable(stream), name):
-                waiting.append(chunk)
-                size += len(chunk)
-                if size >= BLOCK_BYTES or not gather:
-                    yield b"".join(waiting)
-                    waiting, size = [], 0
-        except InputError:
-            yield b"".join(waiting)  # what came before the damage
-            raise
-        yield b"".join(waiting)
-
-    inner = codecs.Peekable(codecs.ChunkReader(filter(None, chunks())))
-    if codecs.sniff(inner.peek(4)) == "clet":
+    chunks = codecs.plain_chunks(codecs.Peekable(stream), name)
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= len(MAGIC):
+            break
+    if codecs.sniff(head) == "clet":
         raise InputError(f"{name}: holds token batches; the next stage reads them as they are")
-    first = True
-    for block, cut in line_blocks(inner, name):
-        if first and block.startswith(BOM_UTF8) and not isinstance(block, LongLine):
-            block = block[len(BOM_UTF8) :]
-        first = False
-        yield block, cut
+    head = head.removeprefix(BOM_UTF8)
+    return line_blocks(chain([head] if head else [], chunks), name, BLOCK_BYTES if gather else 0)
 
 
 def _lines_of(block: bytes) -> list[bytes]:

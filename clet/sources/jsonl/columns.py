@@ -54,12 +54,13 @@ def read_block(block: bytes, context: Context, origin: str) -> Block:
     pieces = _Pieces(lines)
     rows = np.flatnonzero(lines.state == scan.SURE)
     ids, raws = _hashes(block, lines, rows)
+    text = Ragged(lines.text, np.append(lines.text_offsets[rows], len(lines.text)))  # other lines have none
     again = [i for i in np.flatnonzero(lines.is_record[rows]).tolist() if _names_itself(block, lines, rows[i], ids[i])]
     if again:
+        lines.state[rows[again]] = scan.DOUBTFUL
         kept = np.delete(np.arange(len(rows)), again)
-        rows, ids, raws = rows[kept], ids[kept], raws[kept]
-    doubtful = np.setdiff1d(np.flatnonzero(lines.state != scan.BLANK), rows)
-    text = Ragged(lines.text, lines.text_offsets).take(rows)
+        rows, ids, raws, text = rows[kept], ids[kept], raws[kept], text.take(kept)
+    doubtful = np.flatnonzero(lines.state == scan.DOUBTFUL)
     default_origin, default_license = map(pieces.put, constants)
     null = pieces.put(_NULL)
     spans = np.stack(

@@ -69,7 +69,7 @@ class Lines(NamedTuple):
 def scan(block: bytes, room: int, room_per_line: int) -> Lines:
     """Read a block of lines, without its last newline. So many bytes are left free at the end of `extra`."""
     values = np.frombuffer(block, np.uint8)
-    size = block.count(b"\n") + 1
+    size = np.count_nonzero(values == _NEWLINE) + 1
     bounds = np.zeros((2, size), np.int64)
     state = np.full(size, DOUBTFUL, np.uint8)
     text, text_offsets = np.empty(len(values) + SLACK, np.uint8), np.zeros(size + 1, np.int64)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from clet.kernels import njit
+from clet.vetting import code_point
 
 SPACE, CONTROL = 4, 8  # bits of `kinds`, beside those of `clet.tokenizing.characters.table`
 
@@ -90,20 +91,6 @@ def _four_digits(values, at, end):
 
 
 @njit
-def _character(values, at):
-    """(the byte behind a character beyond ASCII, its code point)."""
-    lead = _U(values[at])
-    second = _U(values[at + _1]) & _U(0x3F)
-    if lead < _U(0xE0):
-        return at + _2, (lead & _U(0x1F)) << _6 | second
-    third = _U(values[at + _2]) & _U(0x3F)
-    if lead < _U(0xF0):
-        return at + _U(3), (lead & _U(0x0F)) << _U(12) | second << _6 | third
-    fourth = _U(values[at + _U(3)]) & _U(0x3F)
-    return at + _U(4), (lead & _U(0x07)) << _U(18) | second << _U(12) | third << _6 | fourth
-
-
-@njit
 def _put(out, at, code):
     """Write a character; the end of it."""
     if code < _U(0x80):
@@ -174,7 +161,7 @@ def one_line(values, at, end, kinds, limit, out, place):
         elif byte < _U(0x80):
             at, code = at + _1, _U(byte)
         else:
-            at, code = _character(values, at)
+            at, code = code_point(values, at)
         if code == _U(32):
             if blank:
                 return _0, place
@@ -231,7 +218,7 @@ def canonical(values, at, end, kinds, out, place):
         if values[at] == _QUOTE:
             break
         while at < end and values[at] > _DELETE:
-            stop, code = _character(values, at)
+            stop, code = code_point(values, at)
             if kinds[code] & ~SPACE:
                 return _0, place
             while at < stop:
@@ -267,4 +254,4 @@ def _is_space(values, at, kinds):
     """Whether a character is white space; of ASCII, also newline and tab."""
     if values[at] < np.uint8(0x80):
         return values[at] in (_BLANK, _TAB, _NEWLINE)
-    return kinds[_character(values, at)[1]] & SPACE != 0
+    return kinds[code_point(values, at)[1]] & SPACE != 0

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -41,7 +41,7 @@ MAX_FOREIGN = 0.01  # of Arabic letters that are Persian, Urdu or the like
 
 _NONE, _OTHER, _LATIN, _ARABIC, _FOREIGN, _HAN, _KANA, _SOLE = range(8)  # kinds of characters; the first: no letter
 _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
-_BEYOND = 0xFFFF  # the last code point of the basic plane, itself no letter
+BEYOND = 0xFFFF  # the last code point of the basic plane, itself no letter
 _RANGES = (
     (_LATIN, 0x41, 0x370),
     (_LATIN, 0x1E00, 0x1F00),
@@ -62,6 +62,7 @@ _SOLE_SCRIPTS = {  # of one language, or of one that nearly all texts in them ar
     "ka": ((0x10A0, 0x1100),),
     "ko": ((0x1100, 0x1200), (0x3130, 0x3190), (0xAC00, 0xD7B0)),
 }
+NUM_KINDS = _SOLE + len(_SOLE_SCRIPTS)
 WORDS = {
     "ca": "al amb aquest com de del dels el els en \u00e9s i la les no per que un una m\u00e9s",
     "cs": "a ale by do jako je jsem jsou na o po pro s se tak\u00e9 to v z \u017ee kter\u00fd",
@@ -112,7 +113,11 @@ def detect_language(text: str) -> str | None:
     sample = text[:SAMPLE_CHARS]
     if sample.isascii():
         return _latin_language(sample) if len(sample) >= MIN_CHARS and _has_letters(sample) else None
-    counts = _count_letters(sample)
+    return language_by_letters(sample, _count_letters(sample))
+
+
+def language_by_letters(sample: str, counts: Sequence[int]) -> str | None:
+    """The language of a sample that is not ASCII, which has so many characters of each kind."""
     letters = sum(counts[_OTHER:])
     if letters < MIN_LETTERS:
         return None
@@ -147,12 +152,13 @@ def _latin_language(sample: str) -> str | None:
 
 def latin_language(sample: str, hits: Sequence[int], number: int) -> str | None:
     """The language of a sample of whose `number` words `hits[i]` are of CODES[i], where these do not suffice."""
-    *_, second, most = sorted(hits)
-    best = CODES[hits.index(most)]
     profiles = _profiles(sample)
-    clear = most >= max(MIN_WORDS, MIN_WORD_SHARE * number, WORD_RATIO * second, second + MIN_WORD_LEAD)
-    if clear and best in [code for code, _ in profiles]:
-        return best
+    most = max(hits)
+    if most >= max(MIN_WORDS, MIN_WORD_SHARE * number):
+        best, second = CODES[hits.index(most)], sorted(hits)[-2]
+        clear = most >= max(WORD_RATIO * second, second + MIN_WORD_LEAD)
+        if clear and any(code == best for code, _ in profiles):
+            return best
     found = _by_profile(profiles) if len(sample) >= PROFILE_CHARS else None
     if found in _PLACES:
         return found if hits[_PLACES[found]] >= max(most, LEAST_WORD_SHARE * number) else None
@@ -168,9 +174,14 @@ def _words(text: str) -> list[bytes] | list[str]:
 
 def _profiles(sample: str) -> list[tuple[str, int]]:
     """The four nearest byte profiles, each a code and how far it is."""
+    return _detector()(sample, n_results=4)
+
+
+@cache
+def _detector() -> Callable[..., list[tuple[str, int]]]:
     from resiliparse.parse.lang import detect_fast
 
-    return detect_fast(sample, n_results=4)
+    return detect_fast
 
 
 def _by_profile(profiles: list[tuple[str, int]]) -> str | None:
@@ -188,18 +199,18 @@ def _has_letters(sample: str) -> bool:
 
 def _count_letters(sample: str) -> list[int]:
     """Characters of each kind; from `_SOLE` on, the letters of each script that is of one language."""
-    counts = [0] * (_SOLE + len(_SOLE_SCRIPTS))
+    counts = [0] * NUM_KINDS
     codes = np.frombuffer(sample.encode("utf-32-le", "surrogatepass"), "<u4")
-    counts = np.bincount(_kinds()[np.minimum(codes, _BEYOND)], minlength=len(counts)).tolist()
-    counts[_HAN] += sum(chr(code).isalpha() for code in codes[codes > _BEYOND])  # nearly all of them are rare Han
+    counts = np.bincount(letter_kinds()[np.minimum(codes, BEYOND)], minlength=len(counts)).tolist()
+    counts[_HAN] += sum(chr(code).isalpha() for code in codes[codes > BEYOND])  # nearly all of them are rare Han
     return counts
 
 
 @cache
-def _kinds() -> np.ndarray:
+def letter_kinds() -> np.ndarray:
     """The kind of each code point of the basic plane. 64 KB, made in 10 ms."""
-    letters = np.fromiter((chr(code).isalpha() for code in range(_BEYOND + 1)), np.uint8, _BEYOND + 1)
-    kinds = np.full(_BEYOND + 1, _OTHER, np.uint8)
+    letters = np.fromiter((chr(code).isalpha() for code in range(BEYOND + 1)), np.uint8, BEYOND + 1)
+    kinds = np.full(BEYOND + 1, _OTHER, np.uint8)
     for kind, begin, end in _RANGES:
         kinds[begin:end] = kind
     for kind, ranges in enumerate(_SOLE_SCRIPTS.values(), _SOLE):

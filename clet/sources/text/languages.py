@@ -14,9 +14,11 @@ import numpy as np
 from clet.batch import Ragged
 from clet.kernels import njit
 from clet.sources.text.language import (
+    BEYOND,
     CODES,
     MIN_CHARS,
     MIN_LETTERS,
+    NUM_KINDS,
     SAMPLE_CHARS,
     SURE_DIFFERENT,
     SURE_RATIO,
@@ -25,31 +27,37 @@ from clet.sources.text.language import (
     WORDS,
     WORDS_CHARS,
     detect_language,
+    language_by_letters,
     latin_language,
+    letter_kinds,
 )
+from clet.vetting import code_point
 
-_NONE, _COUNTED, _OTHER = -1, -2, -3  # verdicts beside the number of a language
+_NONE, _COUNTED, _LETTERS, _OTHER = -1, -2, -3, -4  # verdicts beside the number of a language
 _U = np.uint64
 _PRIME, _BASIS = _U(0x100000001B3), _U(0xCBF29CE484222325)  # FNV-1a
 _TABLE_BITS = 10
 _MAX_WORD_BYTES = 16
+_COUNTS = max(len(CODES), NUM_KINDS)
 
 
 def detect_languages(text: Ragged, rows: np.ndarray) -> list[str | None]:
     """ISO 639 codes of some rows `[k]` of a column of UTF-8, None where that would be a guess."""
     begins, ends = text.offsets[rows], text.offsets[rows + 1]
-    hashes, words, languages = _table()
-    verdicts, hits, numbers = _count(text.values, begins, ends, hashes, words, languages, len(CODES))
+    verdicts, counts, numbers = _count(text.values, begins, ends, *_table(), letter_kinds())
     found: list[str | None] = [CODES[verdict] if verdict >= 0 else None for verdict in verdicts.tolist()]
     body = memoryview(text.values)
-    for row in np.flatnonzero(verdicts <= _COUNTED).tolist():
-        begin = int(begins[row])
-        if verdicts[row] == _COUNTED:
-            sample = str(body[begin : min(int(ends[row]), begin + SAMPLE_CHARS)], "ascii")
-            found[row] = latin_language(sample, hits[row].tolist(), int(numbers[row]))
-        else:
-            sample = str(body[begin : min(int(ends[row]), begin + 4 * SAMPLE_CHARS)], "utf-8", "ignore")
-            found[row] = detect_language(sample)  # which looks at the first SAMPLE_CHARS of it
+    rest = np.flatnonzero(verdicts <= _COUNTED)
+    for row, verdict, begin, end, count, number in zip(
+        *(each.tolist() for each in (rest, verdicts[rest], begins[rest], ends[rest], counts[rest], numbers[rest])),
+        strict=True,
+    ):
+        if verdict == _COUNTED:
+            sample = str(body[begin : min(end, begin + SAMPLE_CHARS)], "ascii")
+            found[row] = latin_language(sample, count[: len(CODES)], number)
+            continue
+        sample = str(body[begin : min(end, begin + 4 * SAMPLE_CHARS)], "utf-8", "ignore")[:SAMPLE_CHARS]
+        found[row] = language_by_letters(sample, count[:NUM_KINDS]) if verdict == _LETTERS else detect_language(sample)
     return found
 
 
@@ -74,11 +82,11 @@ def _table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @njit
-def _count(values, begins, ends, hashes, words, languages, num_languages):
-    """(a verdict, how often each language's words occur, how many words there are) of each text."""
+def _count(values, begins, ends, hashes, words, languages, kinds):
+    """(a verdict, how often each language's words occur or letters of each kind, how many words) of each text."""
     size = len(begins)
     verdicts = np.full(size, _NONE, np.int8)
-    hits, numbers = np.zeros((size, num_languages), np.int64), np.zeros(size, np.int64)
+    counts, numbers = np.zeros((size, _COUNTS), np.int64), np.zeros(size, np.int64)
     met = np.full(len(hashes), -1, np.int64)  # the last text that had the word
     for row in range(size):
         begin, end = _U(begins[row]), _U(min(ends[row], begins[row] + SAMPLE_CHARS))
@@ -88,28 +96,46 @@ def _count(values, begins, ends, hashes, words, languages, num_languages):
             high |= byte
             letters += np.uint8((byte | np.uint8(32)) - np.uint8(97)) < np.uint8(26)
         if high >= 128:
-            verdicts[row] = _OTHER
+            known = _count_letters(values, begin, _U(ends[row]), kinds, counts[row])
+            verdicts[row] = _LETTERS if known else _OTHER
             continue
         if end - begin < _U(MIN_CHARS) or letters < MIN_LETTERS:
             continue
         numbers[row] = _count_words(
-            values, begin, min(end, begin + _U(WORDS_CHARS)), hashes, words, languages, hits[row], met, row
+            values, begin, min(end, begin + _U(WORDS_CHARS)), hashes, words, languages, counts[row], met, row
         )
         best, second = 0, -1
-        for place in range(1, num_languages):
-            if hits[row, place] > hits[row, best]:
+        for place in range(1, len(CODES)):
+            if counts[row, place] > counts[row, best]:
                 best, second = place, best
-            elif second < 0 or hits[row, place] > hits[row, second]:
+            elif second < 0 or counts[row, place] > counts[row, second]:
                 second = place
         verdicts[row] = _COUNTED
-        number, most = numbers[row], hits[row, best]
-        if number >= SURE_WORDS and most >= max(SURE_SHARE * number, float(SURE_RATIO * hits[row, second])):
+        number, most = numbers[row], counts[row, best]
+        if number >= SURE_WORDS and most >= max(SURE_SHARE * number, float(SURE_RATIO * counts[row, second])):
             different = 0
             for slot in range(len(met)):
                 different += met[slot] == row and (languages[slot] >> _U(best)) & _U(1) != 0
             if different >= SURE_DIFFERENT:
                 verdicts[row] = best
-    return verdicts, hits, numbers
+    return verdicts, counts, numbers
+
+
+@njit
+def _count_letters(values, at, end, kinds, counts):
+    """Count the kinds of the first characters; False where one is beyond the basic plane."""
+    size = 0
+    while at < end and size < SAMPLE_CHARS:
+        code = _U(values[at])
+        if code < _U(0x80):
+            at += _U(1)
+        else:
+            at, code = code_point(values, at)
+            if code >= _U(BEYOND):
+                return False
+        counts[kinds[code]] += 1
+        size += 1
+    return True
 
 
 @njit
