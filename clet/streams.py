@@ -27,12 +27,11 @@ from clet.batch import Batch, Row, pack_row
 from clet.container import DEFAULT_LEVEL, Kind, end_frame, read_frames
 from clet.exits import InputError, UsageError
 from clet.record import MAX_LINE_BYTES, LongLine, Record, RecordError, parse_line
-from clet.sinks import Sink, widen_pipe
+from clet.sinks import IDLE_S, Sink, widen_pipe
 
 BATCH_RECORDS = 1024
 BATCH_BYTES = 4 << 20
 JSONL_LEVEL = 3
-IDLE_S = 0.25
 MAX_PASSED_BYTES = 1 << 30  # of a line that is passed over: inflated and hashed in a second
 KEPT_BYTES = 4 << 10  # of its beginning
 
@@ -254,8 +253,8 @@ class RecordWriter:
     on how they arrived; into a pipe each batch goes out at once, and as it is: zstd would cost ten times the pipe.
     """
 
-    def __init__(self, target: str = "-", *, plain: bool = False):
-        self._sink = Sink(target)
+    def __init__(self, target: str = "-", *, plain: bool = False, idle: Callable[[], None] | None = None):
+        self._sink = Sink(target, idle)
         self._encoding = _encoding(target, plain)
         self._zstd: zstandard.ZstdCompressionObj | None = None
         self._frames = 0
