@@ -7,7 +7,7 @@ orjson writes it, and says of each line whether it was sure of all that. Where i
 combining accent, two equal names, anything malformed) the line is read by itself, so a kernel that knows too little
 costs time and never changes a document; that both ways agree is tested on every kind of line and on mutations of them.
 
-Time: 1.3 ns a byte, of which finding the line's end is 0.1. Memory: as much as the block, twice.
+Time: 1.7 ns a byte of text with many escapes, 1 of prose. Memory: as much as the block, twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from clet.kernels import njit
 from clet.sources.adapter import MAX_TEXT_BYTES
 from clet.sources.fields import DATES, LANGUAGES, ORIGINS, TEXT
-from clet.sources.jsonl.strings import CONTROL, SPACE, after_string, again, canonical, one_line
+from clet.sources.jsonl.strings import CONTROL, SPACE, after_string, again, canonical, line_end, one_line
 from clet.tokenizing.characters import table
 from clet.vetting import after_number, after_word, is_utf8
 
@@ -69,6 +69,7 @@ class Lines(NamedTuple):
 def scan(block: bytes, room: int, room_per_line: int) -> Lines:
     """Read a block of lines, without its last newline. So many bytes are left free at the end of `extra`."""
     values = np.frombuffer(block, np.uint8)
+    words = values[: len(values) & ~7].view(np.uint64)
     size = np.count_nonzero(values == _NEWLINE) + 1
     bounds = np.zeros((2, size), np.int64)
     state = np.full(size, DOUBTFUL, np.uint8)
@@ -76,7 +77,7 @@ def scan(block: bytes, room: int, room_per_line: int) -> Lines:
     extra = np.empty(len(values) + room + (room_per_line + SLACK) * size, np.uint8)
     spans, is_record = np.zeros((size, len(NAMES), 2), np.int64), np.zeros(size, np.bool_)
     readable = is_utf8(values)
-    end = _scan(values, _kinds(), text, extra, state, bounds, text_offsets, spans, is_record, readable)
+    end = _scan(values, words, _kinds(), text, extra, state, bounds, text_offsets, spans, is_record, readable)
     return Lines(state, *bounds, text[: text_offsets[-1]], text_offsets, extra, end, spans, is_record)
 
 
@@ -93,14 +94,14 @@ def _kinds() -> np.ndarray:
 
 
 @njit
-def _scan(values, kinds, text, extra, state, bounds, text_offsets, spans, is_record, readable):
+def _scan(values, words, kinds, text, extra, state, bounds, text_offsets, spans, is_record, readable):
     names = np.empty(MAX_NAMES, np.uint64)
     first_name = np.empty(MAX_DEPTH + 1, np.int64)
     is_object = np.empty(MAX_DEPTH + 1, np.bool_)
     members = np.empty((MAX_NAMES, 3), np.uint64)
     at, stop, text_at, extra_end = _0, _0, _0, _0
     for line in range(len(state)):
-        stop = _line_end(values, at)
+        stop = line_end(values, words, at)
         bounds[0, line], bounds[1, line] = at, stop
         begin = _after_space(values, at, stop)
         if begin == stop:
@@ -225,21 +226,6 @@ def _meta(values, end, meta_at, extra, at, members, num_members, names, first_na
     at -= _1 if at > start else _0
     extra[at] = _OBJECT_END
     return at + _1
-
-
-@njit
-def _line_end(values, at):
-    end = _U(len(values))
-    while at + _BLOCK <= end:
-        found = np.uint8(0)
-        for i in range(_BLOCK):
-            found |= np.uint8(values[at + _U(i)] == _NEWLINE)
-        if found:
-            break
-        at += _BLOCK
-    while at < end and values[at] != _NEWLINE:
-        at += _1
-    return at
 
 
 @njit
