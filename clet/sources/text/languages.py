@@ -18,6 +18,8 @@ from clet.sources.text.language import (
     CODES,
     MIN_CHARS,
     MIN_LETTERS,
+    MORE_DIFFERENT,
+    MORE_SHARE,
     NUM_KINDS,
     SAMPLE_CHARS,
     SURE_DIFFERENT,
@@ -87,7 +89,8 @@ def _count(values, begins, ends, hashes, words, languages, kinds):
     size = len(begins)
     verdicts = np.full(size, _NONE, np.int8)
     counts, numbers = np.zeros((size, _COUNTS), np.int64), np.zeros(size, np.int64)
-    met = np.full(len(hashes), -1, np.int64)  # the last text that had the word
+    met = np.full(len(hashes), -1, np.int64)  # the last count in which there was the word
+    more = np.zeros(_COUNTS, np.int64)
     for row in range(size):
         begin, end = _U(begins[row]), _U(min(ends[row], begins[row] + SAMPLE_CHARS))
         high, letters = np.uint8(0), 0
@@ -102,23 +105,30 @@ def _count(values, begins, ends, hashes, words, languages, kinds):
         if end - begin < _U(MIN_CHARS) or letters < MIN_LETTERS:
             continue
         numbers[row] = _count_words(
-            values, begin, min(end, begin + _U(WORDS_CHARS)), hashes, words, languages, counts[row], met, row
+            values, begin, min(end, begin + _U(WORDS_CHARS)), hashes, words, languages, counts[row], met, 2 * row
         )
-        best, second = 0, -1
-        for place in range(1, len(CODES)):
-            if counts[row, place] > counts[row, best]:
-                best, second = place, best
-            elif second < 0 or counts[row, place] > counts[row, second]:
-                second = place
-        verdicts[row] = _COUNTED
-        number, most = numbers[row], counts[row, best]
-        if number >= SURE_WORDS and most >= max(SURE_SHARE * number, float(SURE_RATIO * counts[row, second])):
-            different = 0
-            for slot in range(len(met)):
-                different += met[slot] == row and (languages[slot] >> _U(best)) & _U(1) != 0
-            if different >= SURE_DIFFERENT:
-                verdicts[row] = best
+        verdicts[row] = _by_words(counts[row], numbers[row], languages, met, 2 * row, SURE_SHARE, SURE_DIFFERENT)
+        if verdicts[row] < 0 and end - begin > _U(WORDS_CHARS):
+            more[:] = 0
+            number = _count_words(values, begin, end, hashes, words, languages, more, met, 2 * row + 1)
+            verdicts[row] = _by_words(more, number, languages, met, 2 * row + 1, MORE_SHARE, MORE_DIFFERENT)
     return verdicts, counts, numbers
+
+
+@njit
+def _by_words(hits, number, languages, met, stamp, share, different):
+    """The language that words speak for, if they suffice; else that they were counted."""
+    best, second = 0, 1
+    for place in range(1, len(CODES)):
+        if hits[place] > hits[best]:
+            best, second = place, best
+        elif place == 1 or hits[place] > hits[second]:
+            second = place
+    if number < SURE_WORDS or hits[best] < max(share * number, float(SURE_RATIO * hits[second])):
+        return _COUNTED
+    for slot in range(len(met)):
+        different -= met[slot] == stamp and (languages[slot] >> _U(best)) & _U(1) != 0
+    return best if different <= 0 else _COUNTED
 
 
 @njit
@@ -139,7 +149,7 @@ def _count_letters(values, at, end, kinds, counts):
 
 
 @njit
-def _count_words(values, at, end, hashes, words, languages, hits, met, row):
+def _count_words(values, at, end, hashes, words, languages, hits, met, stamp):
     """Count words in lower case into `hits` of each language; how many there are."""
     number = 0
     mask = _U(len(hashes) - 1)
@@ -165,7 +175,7 @@ def _count_words(values, at, end, hashes, words, languages, hits, met, row):
                 for i in range(length):
                     same &= words[slot, i] == values[begin + _U(i)] | np.uint8(32)
                 if same:
-                    met[slot] = row
+                    met[slot] = stamp
                     left, place = languages[slot], 0
                     while left:
                         hits[place] += np.int64(left & _U(1))
