@@ -90,6 +90,7 @@ class Tokenizer:
         ids = map(self._reference.id_of, [eos_name] if eos_name else _EOS_NAMES)
         self.eos_id: int | None = next((index for index in ids if index is not None), None)
         self._body = body  # parsed again where it is needed: as objects it takes ten times the memory
+        self._spec = spec if fast else None  # until it is decided
         self._fast: FastEngine | None = None
         self._decided = not fast
         self._deciding = threading.Lock()
@@ -167,7 +168,7 @@ class Tokenizer:
         from clet.tokenizing.shapes import Unsupported
 
         started = time.monotonic()
-        spec = orjson.loads(self._body)
+        spec, self._spec = self._spec, None
         try:
             fast = FastEngine(spec, self._reference, self.vocab_size, self.dtype)
             check(fast, self._reference, spec, self.vocab_size)
