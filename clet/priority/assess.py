@@ -135,7 +135,7 @@ def is_corrected(m, topic, family, established):
 
 @njit
 def assess(m, ids, offsets, begin, stop, days, origins, families, dropped, wrong, correction, old, out):
-    """Fill `out` for the documents `begin` to `stop` of a batch whose ids `[m]` uint32 are bounded by `offsets`.
+    """Fill `out` for the documents `begin` to `stop` of a batch whose ids `[m]` are bounded by `offsets`.
 
     `dropped` documents count for their origin only; `wrong` ones count against it. `correction` says that a document
     corrects something, `old` `[n]` is the cluster that it names, or 0.

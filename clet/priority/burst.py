@@ -89,8 +89,8 @@ def watch(b, triples, three, begin, end, weight, number, day, origin, family, tr
     """Count the rare phrases of a document that end at its tokens `begin` to `end`; (alarm, the most shared phrase).
 
     The latter is its place, `best` being that among the tokens before, or -1. `three` says how often each triple was
-    met, times `weight`; `number` is the document's, `day` counts from anywhere, `family` is a hash of its near-duplicate
-    cluster.
+    met, times `weight`; `number` is the document's, `day` counts from anywhere, `family` is a hash of its
+    near-duplicate cluster.
     """
     mark = _ONE << (_S_ORIGIN + (_U(origin) * _U(0x9E3779B97F4A7C15) >> _U(32)) % _U(24))
     today, kin = _U(day) & _DAY, (_U(family) * _U(0xD6E8FEB86659FD93) >> _U(49)) << _S_FAMILY

@@ -1,9 +1,10 @@
 """The table of token triples: how often each was met, and which are being watched, found with one look at memory.
 
-A block of 32 bytes stands for one of 2^20 ranges of the triple's hash: four counts for the quarters of that range, which
-the n-gram model (`clet.priority.novelty`) reads and adds to, and the place of one watched phrase (`clet.priority.burst`).
-The table is larger than a processor's cache, so that what a triple costs is the wait for its block; kept apart, the two
-would be waited for twice. Blocks begin at a multiple of their size, so that none lies in two lines of the cache.
+A block of 32 bytes stands for one of 2^20 ranges of the triple's hash: four counts for the quarters of that range,
+which the n-gram model (`clet.priority.novelty`) reads and adds to, and the place of one watched phrase
+(`clet.priority.burst`). The table is larger than a processor's cache, so that what a triple costs is the wait for its
+block; kept apart, the two would be waited for twice. Blocks begin at a multiple of their size, so that none lies in two
+lines of the cache.
 """
 
 from __future__ import annotations
