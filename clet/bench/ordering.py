@@ -158,16 +158,15 @@ def _loss(plan: Plan, tokenizer: Tokenizer, documents: list[np.ndarray], held_ou
     sequence = np.concatenate([rng.permutation(np.arange(a, min(a + 256, count))) for a in range(0, count, 256)])
     steps = count // BATCH
     rate = Rate(optimisers.default_peak(config.hidden_size), max(1, steps // 10))
-    optimizer = optimisers.build(model)
+    optimizer = optimisers.Optimizer(model, clip="norm")
     model.train()
     for step in range(steps):
         rows = torch.from_numpy(sequence[step * BATCH : (step + 1) * BATCH])
         nll, weight = token_losses(model, windows[rows], parts[rows])
         (nll.sum() / weight.sum()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), optimisers.CLIP_NORM)
-        optimisers.set_rate(optimizer, SCHEDULES["infinite"](step + 1, rate))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.clip()
+        optimizer.step(SCHEDULES["infinite"](step + 1, rate))
+        optimizer.zero_grad()
     model.eval()
     pieces = [
         Piece(held_out.tok[row][:SEQ_LEN].astype(np.int64), "held out", 0)

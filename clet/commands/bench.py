@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from clet.commands.flags import DEFAULT_SEED, Jobs, Seed
+from clet.commands.flags import DEFAULT_SEED, Cores, Jobs, Seed
 from clet.exits import UsageError
 from clet.log import log
 
@@ -320,6 +320,77 @@ def breaker(
     return 0
 
 
+def train(
+    *,
+    presets: Annotated[
+        list[str] | None,
+        typer.Option("--preset", metavar="NAME", help="Shape to train; may be repeated. [default: pico nano micro]"),
+    ] = None,
+    seq_len: SeqLen = 512,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=4096, metavar="N", help="Windows a step.")] = 8,
+    accumulate: Annotated[int, typer.Option("--accumulate", min=1, metavar="N", help="Parts of a step.")] = 1,
+    steps: Annotated[int, typer.Option("--steps", min=1, max=10_000, metavar="N", help="Steps of a turn.")] = 4,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, max=1000, metavar="N", help="Counted turns of each side; medians are shown.")
+    ] = 5,
+    threads: Annotated[int, typer.Option("--threads", min=1, max=1024, metavar="N", help="Threads of each side.")] = 2,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu or cuda.")] = "cpu",
+    dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="float32 or bfloat16.")] = "float32",
+    compile: Annotated[bool, typer.Option("--compile", help="Compile clet's layers.")] = False,
+    compile_plain: Annotated[bool, typer.Option("--compile-plain", help="Compile the plain loop's model.")] = False,
+    document: Annotated[
+        int | None,
+        typer.Option("--document", min=8, metavar="N", help="Tokens of a document. [default: the window's]"),
+    ] = None,
+    seed: Seed = DEFAULT_SEED,
+) -> int:
+    """Tokens/s, memory and loss of clet train beside transformers in a plain PyTorch loop, in the same run.
+
+    Sides take turns on the same windows, each in a process of its own. With --json one JSON object.
+    """
+    from clet.bench import report
+    from clet.bench.train import Plan, measure, show
+    from clet.train.start import choose_device
+
+    if dtype not in ("float32", "bfloat16"):
+        raise UsageError(f"--dtype {dtype}: choose float32 or bfloat16")
+    plan = Plan(
+        tuple(presets or ("pico", "nano", "micro")), seq_len, batch_size, accumulate, steps, runs, threads,
+        choose_device(device).type, dtype, compile, compile_plain, document, seed,
+    )  # fmt: skip
+    result = {**report.conditions(), **measure(plan)}
+    if log.json:
+        report.show_json(result)
+    else:
+        show(result)
+    return 0
+
+
+def accounts(
+    shards: Annotated[list[str], typer.Argument(metavar="SHARDS", help="Shard directories or files to learn from.")],
+    *,
+    model: Annotated[str, typer.Option("--model", metavar="DIR", help="Model to train; it is not changed.")],
+    steps: Annotated[int, typer.Option("--steps", min=1, max=100_000, metavar="N", help="Steps to count.")] = 50,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=4096, metavar="N", help="Windows a step.")] = 8,
+    jobs: Cores = None,
+) -> int:
+    """What accounts, lines, metrics and live view cost clet train a step, and how long it waits for data.
+
+    With --json one JSON object.
+    """
+    from clet.bench import report
+    from clet.bench.accounts import measure, show_accounts
+
+    figures = measure(shards, model, steps=steps, batch_size=batch_size, jobs=jobs)
+    if not figures["steps"]:
+        raise UsageError("too few windows in these shards to count a step")
+    if log.json:
+        report.show_json({"bench": "accounts", **report.conditions(), **figures})
+    else:
+        show_accounts(figures)
+    return 0
+
+
 SUBCOMMANDS = {
     "breaker": breaker,
     "pipeline": pipeline,
@@ -328,4 +399,6 @@ SUBCOMMANDS = {
     "dedup": dedup,
     "prioritize": prioritize,
     "shards": shards,
+    "train": train,
+    "accounts": accounts,
 }

@@ -83,14 +83,16 @@ def parse_gate(text: str, files: Sequence[str], *, canaries: bool) -> Gate:
     except ValueError:
         limit = math.nan
     if not equals or measure not in MEASURES or not math.isfinite(limit):
-        raise UsageError(f"--gate {text}: not MEASURE[:FILE]=NUMBER; measures are {', '.join(MEASURES)}")
+        raise UsageError(f"--require {text}: not MEASURE[:FILE]=NUMBER; measures are {', '.join(MEASURES)}")
     takes_files = MEASURES[measure][2]
     if file and (not takes_files or file not in files):
-        raise UsageError(f"--gate {text}: {file} is not among --held-out" if takes_files else f"--gate {text}: no file")
+        raise UsageError(
+            f"--require {text}: {file} is not among --held-out" if takes_files else f"--require {text}: no file"
+        )
     if takes_files and not files:
-        raise UsageError(f"--gate {text}: needs --held-out FILE to be measured on")
+        raise UsageError(f"--require {text}: needs --held-out FILE to be measured on")
     if measure == "canaries" and not canaries:
-        raise UsageError(f"--gate {text}: needs --canaries FILE")
+        raise UsageError(f"--require {text}: needs --canaries FILE")
     return Gate(measure, file or None, limit)
 
 

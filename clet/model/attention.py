@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clet.model import fused
 from clet.model.cache import CacheView
 from clet.model.config import ModelConfig
 from clet.model.norm import RMSNorm
@@ -52,11 +53,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, scope: Scope, cache: CacheView | None) -> Tensor:
         """x [B, T, hidden] -> [B, T, hidden]; cos and sin broadcast against [B, T, H, D/2]."""
-        heads = (x.shape[0], x.shape[1], -1, self.head_dim)
-        q, k, v = self.q_proj(x).view(heads), self.k_proj(x).view(heads), self.v_proj(x).view(heads)  # [B, T, H, D]
-        if self.q_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        q, k, v = self._heads(x, cos, sin)
         if cache is not None:
             return self.o_proj(cache.attend(self.layer, q, k, v).flatten(2))
         if isinstance(scope, list):
@@ -70,3 +67,15 @@ class Attention(nn.Module):
             enable_gqa=self.grouped,
         )
         return self.o_proj(out.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, normalised if the model does so and rotated, and values: [B, T, H, D]."""
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        if self.q_norm is not None and cos.ndim == 3 and fused.fits(x) and fused.is_plain(*projections):
+            weights = self.q_proj.weight, self.k_proj.weight, self.v_proj.weight
+            return fused.heads(x, weights, (self.q_norm.weight, self.k_norm.weight), self.q_norm.eps, cos, sin)
+        shape = (x.shape[0], x.shape[1], -1, self.head_dim)
+        q, k, v = (projection(x).view(shape) for projection in projections)
+        if self.q_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        return rotate(q, cos, sin), rotate(k, cos, sin), v

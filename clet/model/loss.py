@@ -62,7 +62,7 @@ def token_losses(
 
 
 class _Head:
-    """Logits and losses of one chunk of rows at a time, in two buffers that are used again.
+    """Logits and losses of one chunk of rows at a time, in a buffer that is used again.
 
     New tensors of this size would be mapped and zeroed by the kernel each time, which costs as much as the softmax.
     """
@@ -70,33 +70,32 @@ class _Head:
     def __init__(self, head: Tensor, num_rows: int) -> None:
         self.head = head
         self.rows = max(1, min(num_rows, max(MIN_CHUNK_ROWS, CHUNK_ELEMENTS // head.shape[0])))
-        shape = (self.rows, head.shape[0])
-        self.logits = torch.empty(shape, dtype=torch.float32, device=head.device)
-        self.probabilities = torch.empty(shape, dtype=torch.float32, device=head.device)
+        self.logits = torch.empty((self.rows, head.shape[0]), dtype=torch.float32, device=head.device)
 
     def parts(self, num_rows: int) -> list[slice]:
         """The chunks that cover `num_rows`."""
         return [slice(start, min(start + self.rows, num_rows)) for start in range(0, num_rows, self.rows)]
 
-    def losses(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Losses [n] of hidden [n, H]; leaves the probabilities [n, V] in the buffer.
-
-        With m the largest logit and p its probability, the logarithm of the normaliser is m - log p: softmax is the
-        one pass that takes exponentials, and no loss is lost to a probability that underflows.
-        """
-        num_rows = len(targets)
-        logits, p = self.logits[:num_rows], self.probabilities[:num_rows]
+    def losses(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses [n] of hidden [n, H], and u = softmax - onehot [n, V], in the buffer until the next call."""
+        logits = self.logits[: len(targets)]
         if hidden.dtype is torch.float32:
             torch.mm(hidden, self.head.t(), out=logits)
         else:
             logits.copy_(hidden @ self.head.t())
-        torch.softmax(logits, dim=-1, out=p)
-        return logits.amax(dim=-1) - p.amax(dim=-1).log_() - logits.gather(1, targets.unsqueeze(1)).squeeze(1)
+        if logits.device.type == "cpu":
+            from clet.model import rows  # numba is not needed by who only serves
 
-    def gradients(self, hidden: Tensor, targets: Tensor, weights: Tensor, dhead: Tensor | None) -> Tensor:
-        """After `losses`: u W [n, H], unweighted; adds sum_i weights_i * u_i h_i to `dhead` [V, H]."""
-        errors = self.probabilities[: len(targets)]
-        errors.scatter_add_(1, targets.unsqueeze(1), errors.new_full((len(targets), 1), -1.0))
+            losses = logits.new_empty(len(targets))
+            rows.cross_entropy(logits, targets, losses, max(1, min(torch.get_num_threads(), len(targets))))
+            return losses, logits
+        right = targets.unsqueeze(1)
+        losses = torch.logsumexp(logits, dim=-1) - logits.gather(1, right).squeeze(1)
+        torch.softmax(logits, dim=-1, out=logits)
+        return losses, logits.scatter_add_(1, right, logits.new_full((len(targets), 1), -1.0))
+
+    def gradients(self, hidden: Tensor, errors: Tensor, weights: Tensor, dhead: Tensor | None) -> Tensor:
+        """u W [n, H], unweighted; adds sum_i weights_i * u_i h_i to `dhead` [V, H]."""
         errors = errors.to(self.head.dtype)
         if dhead is not None:
             dhead.addmm_(errors.t(), hidden * weights.unsqueeze(1).to(hidden.dtype))
@@ -114,11 +113,11 @@ class _HeadLoss(torch.autograd.Function):
         dhead = torch.zeros_like(head) if needs_head else None
         chunk = _Head(head, len(targets))
         for part in chunk.parts(len(targets)):
-            losses[part] = chunk.losses(hidden[part], targets[part])
+            losses[part], errors = chunk.losses(hidden[part], targets[part])
             if needs_hidden or needs_head:
-                errors = chunk.gradients(hidden[part], targets[part], expected[part], dhead)
+                below = chunk.gradients(hidden[part], errors, expected[part], dhead)
                 if needs_hidden:
-                    dhidden[part] = errors
+                    dhidden[part] = below
         if needs_hidden or needs_head:
             ctx.save_for_backward(hidden, head, targets, expected, dhidden, dhead)
         return losses
@@ -137,8 +136,8 @@ class _HeadLoss(torch.autograd.Function):
         dhead = torch.zeros_like(head)
         chunk = _Head(head, len(targets))
         for part in chunk.parts(len(targets)):
-            chunk.losses(hidden[part], targets[part])
-            chunk.gradients(hidden[part], targets[part], grad[part], dhead)
+            _, errors = chunk.losses(hidden[part], targets[part])
+            chunk.gradients(hidden[part], errors, grad[part], dhead)
         return dhidden, dhead, None, None
 
 

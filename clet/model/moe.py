@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clet.model import fused
 from clet.model.config import ModelConfig
 
 
@@ -29,6 +30,8 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., hidden] -> [..., hidden]."""
+        if fused.fits(x) and fused.is_plain(self.gate_proj, self.up_proj, self.down_proj):
+            return fused.feed_forward(x, self.gate_proj.weight, self.up_proj.weight, self.down_proj.weight)
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 

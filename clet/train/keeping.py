@@ -16,6 +16,7 @@ import torch
 
 from clet.exits import InputError
 from clet.model.decoder import Decoder
+from clet.model.lora import learned_state, load_learned
 from clet.train import optimizer as optimisers
 from clet.train import savepoint
 from clet.train.aside import Aside
@@ -44,7 +45,7 @@ class Keeper:
         self,
         run: RunDirectory,
         model: Decoder,
-        optimizer: torch.optim.Optimizer,
+        optimizer: optimisers.Optimizer,
         breaker: Breaker,
         outer: Outer | None,
         aside: Aside,
@@ -74,7 +75,7 @@ class Keeper:
         self._aside.wait()
         outer_values, outer_tensors = self._outer.state() if self._outer else ({}, {})
         tensors = {
-            "weights": _copies(self._model.state_dict()),
+            "weights": _copies(learned_state(self._model)),
             "moments": _copies(optimisers.moments(self._optimizer)),
             "learned": {name: torch.from_numpy(bits.copy()) for name, bits in progress.learned.arrays().items()},
             "outer": outer_tensors,
@@ -143,8 +144,8 @@ class Keeper:
         self._put_back_weights(tensors)
 
     def _put_back_weights(self, tensors: dict[str, Tensors]) -> None:
-        self._model.load_state_dict(tensors["weights"])
-        self._optimizer.zero_grad(set_to_none=True)
+        load_learned(self._model, tensors["weights"])
+        self._optimizer.zero_grad()
         optimisers.restore_moments(self._optimizer, tensors["moments"])
 
 

@@ -14,15 +14,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from clet.exits import InputError, TryLater, Unavailable
 from clet.model.decoder import Decoder
+from clet.model.lora import twin
 from clet.record import format_time
 from clet.release import Release, recall
 from clet.train import branch, requests, trip
 from clet.train import optimizer as optimisers
+from clet.train.accounting import Account
 from clet.train.aside import Aside
 from clet.train.breaker import Breaker
 from clet.train.credit import Credit
@@ -32,7 +35,7 @@ from clet.train.keeping import Keeper, Progress
 from clet.train.learned import Learned
 from clet.train.outer import Outer
 from clet.train.prefetch import Prefetch
-from clet.train.release import Candidate, Sign, copy_of, make_release, newest_release
+from clet.train.release import Candidate, Sign, make_release, newest_release
 from clet.train.rundir import ROOT_CHARS, RunDirectory, read_documents
 from clet.train.schedule import SCHEDULES, Rate
 from clet.train.settings import Settings
@@ -65,7 +68,8 @@ class Surroundings:
     `emit` takes metrics and events, `clock` gives the time for records of what happened (it decides nothing), `stop`
     is set when the run shall end after the present step, `trip` when the breaker shall be tripped there. `evaluate`
     measures held-out text for a release, `check` a little of it, and canaries, every so many steps; `gates` judges a
-    release by its evaluation; `sign` signs it; `outer` exchanges weights.
+    release by its evaluation; `sign` signs it; `outer` exchanges weights; `watts` is what the machine takes where no
+    counter of its own says so.
     """
 
     emit: Emit
@@ -77,6 +81,7 @@ class Surroundings:
     gates: Gates | None = None
     sign: Sign | None = None
     trip: threading.Event = field(default_factory=threading.Event)
+    watts: float | None = None
 
 
 class Trainer:
@@ -94,15 +99,14 @@ class Trainer:
     ):
         self.run, self.model, self.settings, self.around = run, model, settings, around
         self._source, self._shelf, self._seed = source, shelf, seed
-        self._optimizer = optimisers.build(model)
+        self._optimizer = optimisers.Optimizer(
+            model, settings.optimizer, clip=settings.clip, gate=settings.gate, memory=settings.memory
+        )
         peak = settings.lr or optimisers.default_peak(model.config.hidden_size)
         self._schedule, self._rate = SCHEDULES[settings.schedule], Rate(peak, settings.warmup)
-        self._autocast = settings.dtype == "bfloat16" or (
-            settings.dtype == "auto" and model.head_weight.device.type == "cuda"
-        )
-        self.breaker = Breaker(
-            run.path, settings.max_trips, vocab_size=model.config.vocab_size, drift=settings.drift
-        )  # fmt: skip
+        self._autocast = settings.dtype == "bfloat16"
+        self._account = Account(model, seed, settings.schedule, self._rate, around.watts)
+        self.breaker = Breaker(run.path, settings.max_trips, vocab_size=model.config.vocab_size, drift=settings.drift)
         self.tally = Tally()
         self._progress = Progress()
         self._credit = Credit(lambda root: read_documents(run.path, root))
@@ -203,6 +207,7 @@ class Trainer:
             worth=self._shelf.worth,
         )
         self.model.train()
+        self._account.begin()
         batches = Prefetch(load(draw, self._shelf.read) for draw in plan)
         try:
             while not self._halted and (goal is None or self.tokens < goal):
@@ -230,7 +235,7 @@ class Trainer:
         losses: list[float] = []
         if batch.counted:  # windows of padding or of masked tokens only are passed, and teach nothing
             result = add_gradients(self.model, batch, accumulate=self.settings.accumulate, autocast=self._autocast)
-            facts |= {"loss": result.mean, "grad_norm": clip(self.model)}
+            facts |= {"loss": result.mean, "grad_norm": clip(self._optimizer)}
             losses = result.windows
             origins = self._credit.by_origin(batch.windows, batch.rows, losses)
             targets = batch.targets()
@@ -240,7 +245,7 @@ class Trainer:
                 self._trip(trip.Cause(step, found.why, found.onset, batch=batch, losses=losses))
                 return False
             self.breaker.add(now, targets)
-            apply(self._optimizer, rate)
+            facts |= apply(self._optimizer, rate)
         self._progress.position = batch.draw.after
         self._progress.tokens += batch.tokens
         self._progress.learned.add(batch)
@@ -278,14 +283,12 @@ class Trainer:
         seconds: float,
     ) -> None:
         """Write and count a step that was made."""
-        facts |= {"total_tokens": self.tokens, "wait_s": round(wait_s, 6), "seconds": round(seconds, 6)}
         draw = batch.draw
+        facts |= {"total_tokens": self.tokens, "origins": origins}
+        facts |= self._account.step(batch, facts["lr"], wait_s, seconds, self.around.clock())
         windows = {"segment": draw.after.segment, "windows": _by_shard(draw.fresh), "replay": _by_shard(draw.replayed)}
-        by_window = dict(zip(batch.windows, losses, strict=False))
-        order = [*_grouped(draw.fresh), *_grouped(draw.replayed)]
-        window_losses = [round(by_window[window], 4) if window in by_window else None for window in order]
-        self.run.write_step(facts | {"origins": origins, "losses": window_losses} | windows)
-        self.around.emit(facts)
+        self.run.write_step(facts | {"losses": [round(loss, 4) for loss in losses]} | windows)
+        self.around.emit(facts | self._account.progress(batch, self.run.segments))
         tally = self.tally
         tally.steps += 1
         tally.windows += len(batch.windows)
@@ -327,7 +330,8 @@ class Trainer:
     def _trip(self, cause: trip.Cause) -> None:
         """Go back to the last good state, put in quarantine what is suspect, and pause if the settings say so."""
         self._aside.wait()
-        saved = self._keeper.good_state(cause.onset or self.position.step + 1, verified=cause.onset is None)
+        before = self.position.step + 1 if cause.onset is None else cause.onset + 1 - trip.QUIET
+        saved = self._keeper.good_state(before, verified=cause.onset is None)
         found = trip.examine(cause, saved, self.run, self.model, self._shelf, self.breaker, autocast=self._autocast)
         now = self.around.clock()
         trip.keep_undone(self.run, len(self.breaker.trips), saved)
@@ -384,7 +388,7 @@ class Trainer:
         progress.release_due = True
         copied = self._keeper.save(progress, verified=verified, keep=True)
         lines = self._branch()
-        candidate = Candidate(copy_of(self.model), self._source, self.position.step, lines, self._describer())
+        candidate = Candidate(twin(self.model), self._source, self.position.step, lines, self._describer())
         if lines:
             self._keeper.put_back_copy(copied)
         if lines and self.around.stop.is_set():
@@ -420,7 +424,7 @@ class Trainer:
             if not batch.counted or self.around.stop.is_set():
                 break
             result = add_gradients(self.model, batch, accumulate=self.settings.accumulate, autocast=self._autocast)
-            norm, rate = clip(self.model), base * branch.rate_factor(number, steps)
+            norm, rate = clip(self._optimizer), base * branch.rate_factor(number, steps)
             if not math.isfinite(result.mean) or not math.isfinite(norm):
                 self._optimizer.zero_grad(set_to_none=True)
                 break
@@ -439,6 +443,7 @@ class Trainer:
         self.around.emit(
             {"event": "release", "step": step, "number": made.number, "path": str(made.path)}
             | {"evals": evals, "verdict": judged, "cooldown": made.facts["cooldown"]}
+            | {"watermark": made.facts["watermark"]}
         )
 
     def _describer(self) -> Callable[[], dict[str, Any]]:
@@ -465,15 +470,7 @@ class Trainer:
             self.around.emit({"event": "held-out", "step": self.position.step, "evals": found})
 
 
-def _grouped(windows: Iterable[Window]) -> list[Window]:
-    """Windows in the order of `_by_shard`."""
-    roots = dict.fromkeys(root for root, _ in windows)
-    return [window for root in roots for window in windows if window[0] == root]
-
-
 def _by_shard(windows: Iterable[Window]) -> list[list[Any]]:
-    """Windows as [[root prefix, [indices]], ...], shards in the order of their first window."""
-    grouped: dict[str, list[int]] = {}
-    for root, index in windows:
-        grouped.setdefault(root[:ROOT_CHARS], []).append(index)
-    return [[root, indices] for root, indices in grouped.items()]
+    """Windows as [[root prefix, [indices]], ...], in their order: a shard is named again where another lay between."""
+    grouped = groupby(windows, key=lambda window: window[0])
+    return [[root[:ROOT_CHARS], [index for _, index in members]] for root, members in grouped]

@@ -23,7 +23,7 @@ from clet import signing
 from clet.exits import CletError, InputError, UsageError
 from clet.log import log
 from clet.record import Record
-from clet.release import FACTS, Release, find_release, is_run, read_facts
+from clet.release import ADAPTER, FACTS, Release, find_release, is_run, read_facts
 from clet.shards.lineage import merkle_root
 from clet.shards.reader import ShardReader
 from clet.train.feed import Shard
@@ -219,6 +219,8 @@ def verify(run: Path, release: Release, trust: str | None = None) -> list[str]:
         wrong.append(f"{release.path}: weights {facts.get('weights')}, recomputed {weights}")
     if (files := file_hashes(release.path)) != facts.get("files"):
         wrong.append(f"{release.path}: files {_differing(facts.get('files'), files)} are not those that were released")
+    if (adapter := _adapter(release.path)) != facts.get("adapter"):
+        wrong.append(f"{release.path / ADAPTER}: hash {facts.get('adapter')}, recomputed {adapter}")
     return wrong
 
 
@@ -274,3 +276,9 @@ def _weights(directory: Path) -> str:
     from clet.model.checkpoint import load_model, state_root
 
     return state_root(load_model(directory))
+
+
+def _adapter(directory: Path) -> str | None:
+    from clet.model.adapter import adapter_root
+
+    return adapter_root(directory / ADAPTER) if (directory / ADAPTER).is_dir() else None

@@ -1,9 +1,11 @@
 """From a training state to a release: weights, and everything that says where they came from and how good they are.
 
-The weights are written in float32, as they were trained, so that their hash proves them. release.json carries:
-number, created, parent, step, tokens, lineage_root, documents, watermark, shards (name, root, lane, windows, learned),
-weights (hash of the tensors, see `clet.model.checkpoint.state_root`), files (SHA-256 of the others), cooldown, base
-(the starting model's hash), tokenizer (fingerprint), seed, settings, evals, verdict, and signer and signature.
+The weights are written in float32, as they were trained, so that their hash proves them. Where adapters were trained
+they are written merged into the base, so that whoever reads a release needs nothing else, and once more by themselves
+in `adapter/`. release.json carries: number, created, parent, step, tokens, lineage_root, documents, watermark, shards
+(name, root, lane, windows, learned), weights (hash of the tensors, see `clet.model.checkpoint.state_root`), adapter
+(that of the adapters, or null), files (SHA-256 of the others), cooldown, base (the starting model's hash), tokenizer
+(fingerprint), seed, settings, evals, verdict, and signer and signature.
 
 A candidate is evaluated, judged and written aside while the run goes on. What the verdict is decides which links move
 (see `clet.release`), not whether the release is there: a failed candidate is kept, and named as one.
@@ -22,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import torch
 
 from clet.exits import WriteError
+from clet.model.adapter import save_adapter
 from clet.model.checkpoint import WEIGHTS, save_model, state_root
 from clet.model.decoder import Decoder
-from clet.release import FACTS, Release, publish, read_release, release_numbers
+from clet.model.lora import is_adapted, merged
+from clet.release import ADAPTER, FACTS, Release, publish, read_release, release_numbers
 
 BRANCH = "cooldown.jsonl"  # one line a step of the branch, as in steps.jsonl
 
@@ -65,14 +68,18 @@ def make_release(
     evals, verdict = judge(candidate.model)
 
     def fill(directory: Path) -> dict[str, Any]:
-        save_model(candidate.model, directory, source_dir=candidate.source)
+        model, source = candidate.model, candidate.source
+        whole = merged(model)
+        save_model(whole, directory, source_dir=source)
+        adapter = save_adapter(model, directory / ADAPTER, str(source.resolve())) if is_adapted(model) else None
         lines = b"".join(orjson.dumps(line) + b"\n" for line in candidate.branch)
         if lines:
             _write(directory / BRANCH, lines)
         return {
             "parent": parent.number if parent else None,
             "step": candidate.step,
-            "weights": state_root(candidate.model),
+            "weights": state_root(whole),
+            "adapter": adapter,
             "files": file_hashes(directory),
             "cooldown": {"steps": len(candidate.branch), "tokens": sum(line["tokens"] for line in candidate.branch)},
             **candidate.describe(),
@@ -84,17 +91,10 @@ def make_release(
     return publish(run, numbers[-1] + 1 if numbers else 1, fill, now, sign=sign)
 
 
-def copy_of(model: Decoder) -> Decoder:
-    """A model with weights of its own, equal to these."""
-    with torch.device("meta"):
-        twin = Decoder(model.config)
-    twin.load_state_dict({name: tensor.detach().clone() for name, tensor in model.state_dict().items()}, assign=True)
-    return twin
-
-
 def file_hashes(directory: Path) -> dict[str, str]:
-    """SHA-256 (hex) of every file of a release but the weights, whose tensors have a hash of their own."""
-    names = sorted(path.name for path in directory.iterdir() if path.name not in (WEIGHTS, FACTS))
+    """SHA-256 (hex) of every file of a release but weights and adapters, whose tensors have hashes of their own."""
+    others = (path for path in directory.iterdir() if path.is_file() and path.name not in (WEIGHTS, FACTS))
+    names = sorted(path.name for path in others)
     return {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in names}
 
 

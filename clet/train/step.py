@@ -2,8 +2,9 @@
 
 The loss is the mean over all counted next tokens of the batch; documents never attend to each other. A batch may be
 computed in parts (gradient accumulation) whose sum is the same mean. `TERMS` are added to it: each is a function of the
-model after its forward pass, whose part of the loss is taken in proportion to the part of the batch. Arithmetic is
-float32; with `autocast` matrix products are bfloat16 and weights, moments and the loss stay float32.
+model after its forward pass, whose part of the loss is taken in proportion to the part of the batch (terms that follow
+from the weights alone are in `memory`). Arithmetic is float32; with `autocast` matrix products are bfloat16, and
+weights, moments and the loss stay float32.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor
 
 from clet.model.decoder import Decoder, token_losses
-from clet.train import optimizer as optimisers
 from clet.train.feed import Batch
+from clet.train.optimizer import Optimizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,16 @@ def add_gradients(model: Decoder, batch: Batch, *, accumulate: int = 1, autocast
     return StepLoss(float(totals.sum()) / batch.counted, (totals / tokens).tolist())
 
 
-def clip(model: Decoder) -> float:
-    """Scale the gradient to a global norm of at most `CLIP_NORM`; its norm before."""
-    return float(torch.nn.utils.clip_grad_norm_(model.parameters(), optimisers.CLIP_NORM))
+def clip(optimizer: Optimizer) -> float:
+    """Shorten the gradient as the run's method says; its norm before."""
+    return optimizer.clip()
 
 
-def apply(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Move the weights by the gradient, which is gone afterwards."""
-    optimisers.set_rate(optimizer, rate)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+def apply(optimizer: Optimizer, rate: float) -> dict[str, str]:
+    """Move the weights by the gradient, which is gone afterwards; what the step's line says besides.
+
+    Nothing, unless the update gate held it back.
+    """
+    gate = optimizer.step(rate)
+    optimizer.zero_grad()
+    return {"skipped": gate} if gate else {}

@@ -15,6 +15,7 @@ import orjson
 
 from clet.exits import CletError, WriteError
 from clet.model.decoder import Decoder
+from clet.model.lora import load_learned
 from clet.release import read_release, release_numbers
 from clet.state import write_atomically
 from clet.train.breaker import Breaker
@@ -26,6 +27,7 @@ from clet.train.shelf import Shelf
 from clet.train.suspects import not_finite, see, stand_out
 
 UNDONE = "undone"
+QUIET = 3  # steps between a state and the onset of harm: what is seen in a loss may have been done a step or two before
 REFERENCE = 256  # windows before the good state whose losses say what is usual; more would be of a weaker model
 REFERENCE_BYTES = 1 << 18  # of steps.jsonl, in which they are looked for
 
@@ -80,7 +82,7 @@ def examine(
         fresh += cause.batch.draw.fresh
         replayed += cause.batch.draw.replayed
     told_apart = not_finite(cause.batch.windows, cause.losses) if cause.batch and cause.losses else []
-    model.load_state_dict(saved.tensors["weights"])
+    load_learned(model, saved.tensors["weights"])
     if told_apart:
         windows = told_apart
     elif cause.by_hand or breaker.came_again(cause.step, back_to):
@@ -115,7 +117,7 @@ def _suspects(
         for segment in run.segments
         for shard in segment.shards
         if shard.root in suspected
-        for index in range(shard.windows)
+        for index in range(shard.first, shard.windows, shard.parts)
         if (shard.root, index) not in known
         and (f"windows/{shard.root}" not in learned or not learned[f"windows/{shard.root}"][index])
     ]

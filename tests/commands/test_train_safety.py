@@ -50,12 +50,14 @@ def train(place, run, *arguments):
 
 def test_gates_decide_what_is_live_and_failed_candidates_are_kept_and_named(place):
     watched = ("--held-out", "held.jsonl", "--canaries", "canaries.jsonl")
-    done = train(place, "gated", "--tokens", "300", *watched, "--gate", "perplexity:held.jsonl=1.01")
+    done = train(place, "gated", "--tokens", "300", *watched, "--require", "perplexity:held.jsonl=1.01")
     assert done.returncode == 0, done.stderr
     (listed,) = lines(clet(place, "release", "list", "gated").stdout)
     assert (listed["verdict"], listed["links"]) == ("failed", ["realtime"])
     assert listed["why"].startswith("gate perplexity:held.jsonl: ") and b"is above 1.01" in done.stderr
-    more = train(place, "gated", *watched, "--gate", "forgetting=0.5", "--gate", "perplexity=200", "--sign-key", "key")
+    more = train(
+        place, "gated", *watched, "--require", "forgetting=0.5", "--require", "perplexity=200", "--sign-key", "key"
+    )
     assert more.returncode == 0, more.stderr
     listed = lines(clet(place, "release", "list", "gated").stdout)
     assert [row["verdict"] for row in listed] == ["failed", "passed"]
@@ -64,7 +66,7 @@ def test_gates_decide_what_is_live_and_failed_candidates_are_kept_and_named(plac
     assert [gate["gate"] for gate in verdict["gates"]] == ["forgetting", "perplexity"] and verdict["canaries"][
         "of"
     ] == 1
-    assert train(place, "gated", *watched, "--gate", "speed=1").returncode == 2
+    assert train(place, "gated", *watched, "--require", "speed=1").returncode == 2
 
 
 def test_a_signed_release_is_believed_and_every_change_of_it_is_found(place):
@@ -160,7 +162,7 @@ def test_a_shard_of_another_tokenizer_is_refused(place):
 
 def test_a_vocabulary_that_is_too_small_is_refused(place):
     make_model_dir(place / "narrow", vocab_size=200)
-    assert refused(clet(place, "train", "shards", "--model", "narrow", "--run", "new2"), 65, b"200 embeddings")
+    assert refused(clet(place, "train", "shards", "--model", "narrow", "--run", "new2"), 65, b"the model has 200")
 
 
 @pytest.mark.parametrize("cut", [1, 40, 0.5])

@@ -72,6 +72,7 @@ def learn(model_dir):
         gates=None,
         sign=None,
         trip=None,
+        watts=None,
         **given,
     ):
         events, stop = Events(), threading.Event()
@@ -81,9 +82,10 @@ def learn(model_dir):
             if on_event:
                 on_event(fields, stop)
 
-        settings = {"batch_size": 4, "lr": 3e-3, "warmup": 4, "save_every": 5, "cooldown": 3, "threads": 1} | given
+        settings = {"batch_size": 4, "lr": 3e-3, "warmup": 4, "save_every": 5, "cooldown": 3, "threads": 1}
+        settings |= {"dtype": "float32"} | given
         order = Order([str(s) for s in shards], str(run), str(model), settings, seed, tokens, follow, "cpu")
-        more = {"check": check, "gates": gates, "sign": sign, "trip": trip or threading.Event()}
+        more = {"check": check, "gates": gates, "sign": sign, "trip": trip or threading.Event(), "watts": watts}
         session(order, lambda source: Surroundings(emit, lambda: tiny_run.NOW, stop, evaluate, outer, **more))
         return events
 

@@ -75,11 +75,19 @@ def test_a_hundredfold_rate_is_undone_bit_for_bit_and_costs_no_window(learn, lon
     learn(long_run, run=tmp_path / "whole", lr=1e-2, epochs=2)
     events = learn(long_run, run=tmp_path / "run", lr=1e-2, epochs=2, outer=Harm([91]))
     (trip,) = read_trips(tmp_path / "run")
-    assert 92 <= trip["step"] <= 96 and trip["back_to"] == 90 and trip["windows"] == []
+    assert 92 <= trip["step"] <= 96 and 80 <= trip["back_to"] <= 90 and trip["windows"] == []
     assert events.named("breaker")[0]["why"] == trip["why"]
     assert step_lines(tmp_path / "run") == step_lines(tmp_path / "whole")
     ours, theirs = (savepoint.load(tmp_path / name / "state") for name in ("run", "whole"))
     assert digest(ours) == digest(theirs)
+
+
+def test_a_state_saved_right_after_harm_is_not_taken_for_a_good_one(learn, long_run, tmp_path):
+    learn(long_run, run=tmp_path / "whole", lr=1e-2, epochs=2)
+    learn(long_run, run=tmp_path / "run", lr=1e-2, epochs=2, outer=Harm([90]))  # at 90 a state is saved
+    trips = read_trips(tmp_path / "run")
+    assert [trip["windows"] for trip in trips] == [[]] and trips[0]["back_to"] < 90
+    assert step_lines(tmp_path / "run") == step_lines(tmp_path / "whole")
 
 
 def drifting(at):
@@ -254,7 +262,7 @@ def test_windows_of_noise_are_found_among_the_others_and_only_they_are_left_out(
 
     learn(mixed, run=tmp_path / "run", check=check, check_every=6, replay=0.0)
     (trip,) = read_trips(tmp_path / "run")
-    assert 0 < trip["step"] - trip["back_to"] <= 6 and trip["back_to"] > steps
+    assert 0 < trip["step"] - trip["back_to"] <= 12 and trip["step"] > steps
     (path,) = mixed.glob("main/*.clet")
     reader = ShardReader.open(path)
     urls = [row["url"] for row in reader.documents()]
@@ -263,12 +271,12 @@ def test_windows_of_noise_are_found_among_the_others_and_only_they_are_left_out(
         for rows in reader.windows(range(reader.num_windows)).documents
     ]
     (undone,) = (tmp_path / "run" / "undone").iterdir()
-    since = {
-        i for line in undone.read_bytes().splitlines() for _, which in orjson.loads(line)["windows"] for i in which
-    }
-    bad = {index for _, indices in trip["windows"] for index in indices}
+    undone_lines = [orjson.loads(line) for line in undone.read_bytes().splitlines()]
+    since = {i for line in undone_lines for root, which in line["windows"] if root == reader.root[:16] for i in which}
+    bad = {index for root, indices in trip["windows"] if root == reader.root for index in indices}
+    assert len(bad) == sum(len(indices) for _, indices in trip["windows"])
     noise, touched = ({i for i in since if fits(kinds[i])} for fits in (lambda k: k == {True}, lambda k: True in k))
-    assert noise <= bad & since <= touched and len(noise) >= 6 and since - touched
+    assert noise <= bad & since <= touched and len(noise) >= 2
     lost = sum(kinds[index] == {False} for index in bad)
     assert lost <= 0.1 * kinds.count({False}) and len(bad) > len(bad & since)  # the rest of the shard, too
 
