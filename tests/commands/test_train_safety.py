@@ -156,13 +156,13 @@ def test_a_shard_of_another_tokenizer_is_refused(place):
     other_tokenizer(place, "other-model")
     make_shards(place / "other-shards", [story(1)], model=place / "other-model")
     assert refused(
-        clet(place, "train", "other-shards", "--model", "model", "--run", "new1"), 65, b"made with tokenizer"
+        clet(place, "train", "-q", "other-shards", "--model", "model", "--run", "new1"), 65, b"made with tokenizer"
     )
 
 
 def test_a_vocabulary_that_is_too_small_is_refused(place):
     make_model_dir(place / "narrow", vocab_size=200)
-    assert refused(clet(place, "train", "shards", "--model", "narrow", "--run", "new2"), 65, b"the model has 200")
+    assert refused(clet(place, "train", "-q", "shards", "--model", "narrow", "--run", "new2"), 65, b"the model has 200")
 
 
 @pytest.mark.parametrize("cut", [1, 40, 0.5])
@@ -173,12 +173,14 @@ def test_a_truncated_shard_is_refused(place, tmp_path, cut):
     size = path.stat().st_size
     with open(path, "r+b") as file:
         file.truncate(size - cut if cut >= 1 else int(size * cut))
-    assert refused(clet(place, "train", str(shards), "--model", "model", "--run", str(tmp_path / "run")), 65, b"cut")
+    assert refused(
+        clet(place, "train", "-q", str(shards), "--model", "model", "--run", str(tmp_path / "run")), 65, b"cut"
+    )
 
 
 def test_an_empty_folder_is_refused(place):
     (place / "empty").mkdir()
-    done = clet(place, "train", "empty", "--model", "model", "--run", "new3")
+    done = clet(place, "train", "-q", "empty", "--model", "model", "--run", "new3")
     assert done.returncode in (2, 3) and done.stderr.count(b"\n") == 1
 
 
@@ -187,19 +189,19 @@ def test_a_configuration_of_an_unknown_architecture_is_refused(place):
     path = place / "unknown" / "config.json"
     config = orjson.loads(path.read_bytes())
     path.write_bytes(orjson.dumps(config | {"architectures": ["MambaForCausalLM"], "model_type": "mamba"}))
-    assert refused(clet(place, "train", "shards", "--model", "unknown", "--run", "new4"), 65, b"amba")
+    assert refused(clet(place, "train", "-q", "shards", "--model", "unknown", "--run", "new4"), 65, b"amba")
 
 
 def test_a_pickled_checkpoint_is_refused(place):
     shutil.copytree(place / "model", place / "pickled")
     (place / "pickled" / "model.safetensors").rename(place / "pickled" / "pytorch_model.bin")
-    assert refused(clet(place, "train", "shards", "--model", "pickled", "--run", "new5"), 65, b"pickled")
+    assert refused(clet(place, "train", "-q", "shards", "--model", "pickled", "--run", "new5"), 65, b"pickled")
 
 
 def test_a_second_trainer_on_one_run_is_refused(place):
     with follow(place, "twice") as process:
         until(process, "checkpoint")
-        assert refused(train(place, "twice"), 75, b"another trainer")
+        assert refused(train(place, "twice", "-q"), 75, b"another trainer")
         process.send_signal(signal.SIGTERM)
         process.stdout.read()
         assert process.wait() == 0
