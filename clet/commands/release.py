@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clet.commands.flags import Output
 from clet.exits import NothingToDo, UsageError
 from clet.log import log
 
@@ -49,6 +50,18 @@ def show(
     release = find_release(run, which)
     links = [tier for tier in TIERS if tier_number(run, tier) == release.number]
     _write([release.facts | {"links": links, "path": str(release.path)}])
+    return 0
+
+
+def report(run: Run, output: Output = "-") -> int:
+    """Write one HTML page that shows the whole run: curves, costs, releases, trips of the breaker."""
+    from clet.sinks import Sink
+    from clet.train.report.gather import gather
+    from clet.train.report.page import page
+
+    sink = Sink(output)
+    sink.write(page(gather(run)))
+    sink.close()
     return 0
 
 
@@ -189,4 +202,11 @@ def _table(rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-SUBCOMMANDS = {"list": list_all, "show": show, "promote": promote, "rollback": rollback, "export": export}
+SUBCOMMANDS = {
+    "list": list_all,
+    "show": show,
+    "report": report,
+    "promote": promote,
+    "rollback": rollback,
+    "export": export,
+}

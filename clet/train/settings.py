@@ -12,6 +12,7 @@ from clet.train.gates import GATES
 from clet.train.memory import MEMORIES
 from clet.train.optimizer import OPTIMIZERS
 from clet.train.schedule import SCHEDULES
+from clet.train.share import EVERY_LANE, WHOLE, check_lanes, parse_share
 
 DTYPES = ("auto", "float32", "bfloat16")
 BASE_DTYPES = ("float32", "stored")
@@ -35,7 +36,8 @@ class Settings:
     `batch_size` counts windows of one step, computed in `accumulate` parts. `replay` is a share of the windows,
     `warmup` and `save_every` count steps, `release_every` tokens (None: at the end of an invocation only). `dtype`
     "auto" is decided by measuring once, and kept as decided. `lora` is the rank of adapters, None for training
-    all weights; a run cannot change `ADAPTERS` once it has begun.
+    all weights; a run cannot change `ADAPTERS` once it has begun. `lanes` and `share` say which windows are this
+    trainer's (see `share`).
     """
 
     batch_size: int = 8
@@ -61,6 +63,8 @@ class Settings:
     lora_targets: str = "all"
     lora_rs: bool = False
     lora_base: str = "float32"
+    lanes: str = EVERY_LANE
+    share: str = WHOLE
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "epochs", "save_every"):
@@ -77,6 +81,8 @@ class Settings:
         for name, table in CHOICES.items():
             if (chosen := getattr(self, name)) not in table:
                 raise UsageError(f"no {name} {chosen!r}; choose one of {', '.join(table)}")
+        check_lanes(self.lanes)
+        parse_share(self.share)
         self._check_adapters()
 
     def _check_adapters(self) -> None:

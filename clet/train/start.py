@@ -6,7 +6,8 @@ window length than the run began with; a shard of another tokenizer or with ids 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from clet.train import optimizer as optimisers
 from clet.train.feed import Segment, Shard
 from clet.train.rundir import RunDirectory
 from clet.train.settings import ADAPTERS, Settings
+from clet.train.share import divide, first_window, part_of
 from clet.train.shelf import Shelf
 
 # Adapters learn at ten times the rate of fine-tuning all weights (Schulman et al. 2025, "LoRA Without Regret", at alpha
@@ -183,14 +185,29 @@ def open_shelf(run: RunDirectory, config: ModelConfig, entries: Iterable[ShardEn
 
 
 def add_new_shards(
-    run: RunDirectory, shelf: Shelf, config: ModelConfig, epochs: int, entries: Iterable[ShardEntry]
+    run: RunDirectory, shelf: Shelf, config: ModelConfig, settings: Settings, entries: Sequence[ShardEntry]
 ) -> Segment | None:
-    """A new segment of the shards that the run has not seen, or None. Raises InputError for one that does not fit."""
-    known = run.known_roots
+    """A new segment of the shards that are this trainer's and that the run has not seen, or None.
+
+    Raises InputError for one that does not fit, UsageError for one that was begun under another division.
+    """
+    known = {shard.root: shard for segment in run.segments for shard in segment.shards}
     new: dict[str, Shard] = {}
+    mine = divide(entries, settings.lanes, settings.share)
     for entry in entries:
-        if entry.root not in known and entry.num_windows:
-            new.setdefault(entry.root, as_shard(entry))
+        if entry.root not in mine:
+            continue
+        part, parts = mine[entry.root]
+        if (before := known.get(entry.root)) is None:
+            shard = replace(as_shard(entry), first=first_window(entry.root, part, parts), parts=parts)
+            if shard.own:
+                new.setdefault(entry.root, shard)
+        elif (begun := (part_of(before.root, before.first, before.parts), before.parts)) != (part, parts):
+            was, now = ("{}/{}".format(*pair) for pair in (begun, (part, parts)))
+            raise UsageError(
+                f"{run.path}: begun with {was} of shard {before.name}, not {now}; "
+                f"change behind it, as in --share {was},{now}@{before.name}"
+            )
     if not new:
         return None
     first = ShardReader.open(next(iter(new.values())).path, fingerprint=run.facts["tokenizer"])
@@ -202,7 +219,7 @@ def add_new_shards(
         shelf.add(shard)
         shelf.reader(shard.root)
     run.describe(run.facts | {"seq_len": seq_len})
-    return run.add_segment(list(new.values()), epochs, _tables(shelf.reader, new))
+    return run.add_segment(list(new.values()), settings.epochs, _tables(shelf.reader, new))
 
 
 def _tables(reader: Callable[[str], ShardReader], roots: Iterable[str]) -> Iterable[list[dict[str, Any]]]:
