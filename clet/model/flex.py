@@ -4,8 +4,8 @@ A mask over whole windows sends torch's attention to a kernel that skips nothing
 compiles one kernel for the rule "not after the query, and of its document", and is told which blocks of 128 x 128 the
 rule leaves empty: those are neither read nor computed, so time follows the documents. Against kernels for sequences of
 varying length (`torch.nn.attention.varlen`) it takes float32 as well as bfloat16, keeps windows as they are, and its
-forward pass can be checked without a GPU: uncompiled it computes the same on any device, if slowly. Where triton is not installed
-nothing can be compiled, and the mask is used.
+forward pass can be checked without a GPU: uncompiled it computes the same on any device, if slowly. Where triton is
+not installed nothing can be compiled, and the mask is used.
 
 Cost: the blocks of a batch, made once for all layers, from T^2 booleans a window; compiling at the first step.
 """
