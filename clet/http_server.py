@@ -23,17 +23,17 @@ KEEP_ALIVE_S = 15
 BACKLOG = 1024
 
 
-def parse_listen(text: str) -> tuple[str, int]:
+def parse_listen(text: str, flag: str = "--listen") -> tuple[str, int]:
     """(host, port) of `HOST:PORT`, `[V6]:PORT` or `:PORT` (loopback). Raises UsageError."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"--listen {text}: want HOST:PORT, as in 127.0.0.1:8080")
+        raise UsageError(f"{flag} {text}: want HOST:PORT, as in 127.0.0.1:8080")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-def bind(listen: str) -> socket.socket:
+def bind(listen: str, flag: str = "--listen") -> socket.socket:
     """A listening TCP socket. Raises UsageError where the address cannot be had."""
-    host, port = parse_listen(listen)
+    host, port = parse_listen(listen, flag)
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
@@ -41,7 +41,7 @@ def bind(listen: str) -> socket.socket:
         sock.bind(address)
         sock.listen(BACKLOG)
     except OSError as error:
-        raise UsageError(f"--listen {listen}: {error.strerror or error}") from None
+        raise UsageError(f"{flag} {listen}: {error.strerror or error}") from None
     return sock
 
 

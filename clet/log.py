@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +51,7 @@ class Log:
         self.verbose = False
         self.started = time.monotonic()
         self.counts: Counts | None = None  # what a summary would say if the command ended now
+        self.above: Callable[[bytes], None] | None = None  # shows lines above a view that stands on the terminal
         self._summarised = False
         self._journal = bool(os.environ.get("JOURNAL_STREAM"))
 
@@ -130,6 +132,9 @@ class Log:
 
     def _emit(self, line: bytes) -> None:
         try:
+            if self.above is not None:
+                self.above(line)
+                return
             sys.stderr.flush()
             os.write(2, line)
         except OSError:

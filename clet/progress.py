@@ -1,7 +1,7 @@
 """Progress for people: a line that moves on a terminal, a plain line a minute in a log.
 
-Shown on stderr only, never with -q, `CLET_NO_PROGRESS`, or `TERM=dumb`. rich is imported here and for tables, and
-only when there is a terminal.
+Shown on stderr only, never with -q, `CLET_NO_PROGRESS`, or `TERM=dumb`. rich is imported here, for tables and for the
+trainer's view, and only when there is a terminal.
 """
 
 from __future__ import annotations

@@ -79,6 +79,8 @@ def story(number: int, length: int = 90) -> str:
 
 
 def step_lines(run: Path) -> list[dict]:
-    """steps.jsonl without what is measured by the clock."""
+    """steps.jsonl without what depends on the moment."""
+    from clet.train.accounting import MEASURED
+
     lines = [orjson.loads(line) for line in (run / "steps.jsonl").read_bytes().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("wait_s", "seconds")} for line in lines]
+    return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines]

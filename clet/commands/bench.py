@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from clet.commands.flags import DEFAULT_SEED, Jobs, Seed
+from clet.commands.flags import DEFAULT_SEED, Cores, Jobs, Seed
 from clet.exits import UsageError
 from clet.log import log
 
@@ -336,6 +336,31 @@ def train(
     return 0
 
 
+def accounts(
+    shards: Annotated[list[str], typer.Argument(metavar="SHARDS", help="Shard directories or files to learn from.")],
+    *,
+    model: Annotated[str, typer.Option("--model", metavar="DIR", help="Model to train; it is not changed.")],
+    steps: Annotated[int, typer.Option("--steps", min=1, max=100_000, metavar="N", help="Steps to count.")] = 50,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=4096, metavar="N", help="Windows a step.")] = 8,
+    jobs: Cores = None,
+) -> int:
+    """What accounts, lines, metrics and live view cost clet train a step, and how long it waits for data.
+
+    With --json one JSON object.
+    """
+    from clet.bench import report
+    from clet.bench.accounts import measure, show_accounts
+
+    figures = measure(shards, model, steps=steps, batch_size=batch_size, jobs=jobs)
+    if not figures["steps"]:
+        raise UsageError("too few windows in these shards to count a step")
+    if log.json:
+        report.show_json({"bench": "accounts", **report.conditions(), **figures})
+    else:
+        show_accounts(figures)
+    return 0
+
+
 SUBCOMMANDS = {
     "pipeline": pipeline,
     "ingest": ingest,
@@ -344,4 +369,5 @@ SUBCOMMANDS = {
     "prioritize": prioritize,
     "shards": shards,
     "train": train,
+    "accounts": accounts,
 }

@@ -21,6 +21,7 @@ from clet.progress import LOG_EVERY_S
 
 if TYPE_CHECKING:
     from clet.train.loop import Surroundings, Tally
+    from clet.train.onlookers import Onlookers
 
 
 def _option(*names: str, help: str, **more: Any) -> Any:
@@ -37,6 +38,13 @@ def main(
         str | None, _option("--model", metavar="DIR", help="Model to start from; needed for a new run.")
     ] = None,
     follow: Follow = False,
+    lane: Annotated[
+        list[str] | None, _option("--lane", metavar="NAME", help="Learn this lane only; repeatable, * is all of them.")
+    ] = None,
+    share: Annotated[
+        str | None,
+        _option("--share", metavar="I/N[@NAME],...", help="Learn part I of N of the windows [behind shard NAME]."),
+    ] = None,
     tokens: Annotated[
         int | None,
         _option("--tokens", min=1, metavar="N", help="Stop after N tokens, fresh and replayed ones counted."),
@@ -92,6 +100,32 @@ def main(
     ] = None,
     gate: Annotated[str | None, _option("--gate", metavar="NAME", help="Which updates are made: always.")] = None,
     memory: Annotated[str | None, _option("--memory", metavar="NAME", help="Term that keeps the past: none.")] = None,
+    lora: Annotated[
+        int | None, _option("--lora", min=1, metavar="R", help="Train adapters of rank R beside frozen weights.")
+    ] = None,
+    lora_alpha: Annotated[
+        float | None, _option("--lora-alpha", metavar="A", help="Their products are multiplied by A / R (32).")
+    ] = None,
+    lora_targets: Annotated[
+        str | None, _option("--lora-targets", metavar="NAMES", help="all, attention, or names of projections (all).")
+    ] = None,
+    lora_rs: Annotated[
+        bool | None, _option("--lora-rs/--no-lora-rs", help="Divide A, 8 then, by the root of R instead (no).")
+    ] = None,
+    lora_base: Annotated[
+        str | None, _option("--lora-base", metavar="TYPE", help="Frozen weights in float32, or as stored (float32).")
+    ] = None,
+    watts: Annotated[
+        float | None,
+        _option("--watts", metavar="W", help="Estimate joules by W where no counter measures them."),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        _option("--metrics", metavar="HOST:PORT|FILE.prom", help="Tell Prometheus, at an address or in a file."),
+    ] = None,
+    report: Annotated[
+        str | None, _option("--report", metavar="FILE.html", help="At the end write the run's report to FILE.")
+    ] = None,
     sync: Annotated[
         str | None, _option("--sync", metavar="URL", help="Exchange weights with this sync-server.")
     ] = None,
@@ -116,6 +150,7 @@ def main(
     share_cores()
 
     from clet.sinks import Sink
+    from clet.train.onlookers import Onlookers
     from clet.train.session import Order, learn
 
     given = {
@@ -123,26 +158,36 @@ def main(
         "warmup": warmup, "schedule": schedule, "release_every": release_every, "save_every": save_every,
         "max_trips": max_trips, "dtype": dtype, "compile": compile, "threads": jobs,
         "recompute": recompute, "optimizer": optimizer, "clip": clip, "gate": gate, "memory": memory,
+        "lora": lora, "lora_alpha": lora_alpha, "lora_targets": lora_targets, "lora_rs": lora_rs,
+        "lora_base": lora_base,
+        "lanes": ",".join(lane) if lane else None, "share": share,
     }  # fmt: skip
     order = Order(shards, run, model, given, seed, tokens, follow, device)
     if (worker or sync_every or token_file or ca_file) and not sync:
         raise UsageError("--worker, --sync-every, --token-file and --ca-file need --sync URL")
+    if lora and sync:
+        raise UsageError("--lora --sync: a sync-server exchanges whole weights; leave out one of the two")
     stop = _stop_on_sigterm()
-    sink = Sink("-")
+    sink, onlookers = Sink("-"), Onlookers(metrics, report)
 
     def surround(source: Path) -> Surroundings:
         from clet.notify import notify
         from clet.train.loop import Surroundings
 
         notify("READY=1")
+        onlookers.begin(Path(run))
         outer = None
         if sync:
             outer = _sync_worker(sync, run, source, worker, sync_every, token_file, ca_file, stop.is_set)
-        return Surroundings(_emitter(sink), lambda: datetime.now(UTC), stop, _evaluator(held_out, source), outer)
+        emit = _emitter(sink, onlookers)
+        return Surroundings(emit, lambda: datetime.now(UTC), stop, _evaluator(held_out, source), outer, watts=watts)
 
-    tally = learn(order, surround)
+    try:
+        tally = learn(order, surround)
+    finally:
+        onlookers.close()
     sink.close()
-    _report(tally)
+    _report(tally, onlookers.wait_share)
     return ExitCode.SOME_BAD if tally.quarantined else ExitCode.OK
 
 
@@ -153,16 +198,20 @@ def _stop_on_sigterm() -> threading.Event:
     return stop
 
 
-def _emitter(sink: Any) -> Callable[[dict[str, Any]], None]:
+def _emitter(sink: Any, onlookers: Onlookers) -> Callable[[dict[str, Any]], None]:
     import orjson
 
     shown = time.monotonic()
-    metrics_are_seen = sys.stdout is not None and sys.stdout.isatty()
+    to_terminal = sys.stdout is not None and sys.stdout.isatty()
+    writes = not (to_terminal and onlookers.is_viewed)  # the view would be torn by the lines that it stands for
 
     def emit(fields: dict[str, Any]) -> None:
         nonlocal shown
-        sink.write(orjson.dumps(fields) + b"\n")
-        if "event" not in fields and not metrics_are_seen and time.monotonic() - shown >= LOG_EVERY_S:
+        if writes:
+            sink.write(orjson.dumps(fields) + b"\n")
+        onlookers.see(fields)
+        is_seen = to_terminal or onlookers.is_viewed
+        if "event" not in fields and not is_seen and time.monotonic() - shown >= LOG_EVERY_S:
             shown = time.monotonic()
             rate = fields["tokens"] / fields["seconds"]
             log.info(f"step {fields['step']}, loss {fields['loss']:.4f}, {rate:,.0f} tokens/s", event="progress")
@@ -211,8 +260,8 @@ def _sync_worker(
     )
 
 
-def _report(tally: Tally) -> None:
-    extra: dict[str, Any] = {"steps": tally.steps, "wait_s": round(tally.wait_s, 3)}
+def _report(tally: Tally, wait_share: float) -> None:
+    extra: dict[str, Any] = {"steps": tally.steps, "wait_s": round(tally.wait_s, 3), "wait_share": wait_share}
     if tally.last_loss is not None:
         extra["loss"] = round(tally.last_loss, 4)
     if tally.releases:

@@ -23,7 +23,10 @@ from clet.train import replay
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard as the run knows it: identified by its `root`, found at `path` when it was last seen."""
+    """A shard as the run knows it: identified by its `root`, found at `path` when it was last seen.
+
+    Where several trainers divide it (see `share`) this one's windows are every `parts`-th, from `first` on.
+    """
 
     path: str
     name: str
@@ -33,6 +36,17 @@ class Shard:
     tokens: int
     documents: int
     newest: str | None
+    first: int = 0
+    parts: int = 1
+
+    @property
+    def own(self) -> int:
+        """How many of its windows are this trainer's."""
+        return len(range(self.first, self.windows, self.parts))
+
+    def window(self, number: int) -> int:
+        """The index of this trainer's window `number`, 0 the first."""
+        return self.first + number * self.parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +60,7 @@ class Segment:
     @property
     def num_windows(self) -> int:
         """Windows of one epoch."""
-        return sum(shard.windows for shard in self.shards)
+        return sum(shard.own for shard in self.shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +137,11 @@ def _replayed(
     worth: Callable[[str, int], float],
 ) -> tuple[Window, ...]:
     def of(shard: int, window: int) -> float:
-        key = (earlier[shard].root, window)
+        key = (earlier[shard].root, earlier[shard].window(window))
         return 0.0 if key in skip else worth(*key)
 
-    chosen = replay.pick([shard.windows for shard in earlier], wanted, seed, step, of)
-    return tuple((earlier[shard].root, window) for shard, window in chosen)
+    chosen = replay.pick([shard.own for shard in earlier], wanted, seed, step, of)
+    return tuple((earlier[shard].root, earlier[shard].window(window)) for shard, window in chosen)
 
 
 def _fresh(
@@ -140,7 +154,7 @@ def _fresh(
         epoch = offset // size
         order = _order(segment, seed, epoch)
         for shard, window in order[offset - epoch * size :]:
-            key = (segment.shards[shard].root, int(window))
+            key = (segment.shards[shard].root, segment.shards[shard].window(int(window)))
             if key not in skip:
                 if len(taken) == wanted:
                     return tuple(taken), offset
@@ -151,7 +165,7 @@ def _fresh(
 
 @lru_cache(maxsize=2)
 def _order(segment: Segment, seed: int, epoch: int) -> np.ndarray:
-    return shuffled([shard.windows for shard in segment.shards], seed, f"feed/{segment.number}/{epoch}")
+    return shuffled([shard.own for shard in segment.shards], seed, f"feed/{segment.number}/{epoch}")
 
 
 # ---- from windows to arrays

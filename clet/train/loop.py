@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ import torch
 
 from clet.exits import InputError, TryLater, Unavailable
 from clet.model.decoder import Decoder
+from clet.model.lora import learned_state, load_learned
 from clet.train import optimizer as optimisers
 from clet.train import savepoint
+from clet.train.accounting import Account
 from clet.train.breaker import Breaker, culprits
 from clet.train.credit import Credit
 from clet.train.feed import Batch, Position, Window, at_end, draws, load
@@ -59,7 +62,8 @@ class Surroundings:
     """What the loop needs from outside: each can be replaced by a test.
 
     `emit` takes metrics and events, `clock` gives the time for records of what happened (it decides nothing), `stop`
-    is set when the run shall end after the present step, `evaluate` measures held-out text, `outer` exchanges weights.
+    is set when the run shall end after the present step, `evaluate` measures held-out text, `outer` exchanges weights,
+    `watts` is what the machine takes where no counter of its own says so.
     """
 
     emit: Emit
@@ -67,6 +71,7 @@ class Surroundings:
     stop: threading.Event
     evaluate: Callable[[Decoder], dict[str, Any]] | None = None
     outer: Outer | None = None
+    watts: float | None = None
 
 
 class Trainer:
@@ -90,6 +95,7 @@ class Trainer:
         peak = settings.lr or optimisers.default_peak(model.config.hidden_size)
         self._schedule, self._rate = SCHEDULES[settings.schedule], Rate(peak, settings.warmup)
         self._autocast = settings.dtype == "bfloat16"
+        self._account = Account(model, seed, settings.schedule, self._rate, around.watts)
         self.breaker = Breaker(run.path, settings.max_trips)
         self.tally = Tally()
         self.position = Position()
@@ -125,7 +131,7 @@ class Trainer:
 
     def _restore(self, saved: savepoint.Savepoint) -> None:
         values, tensors = saved.values, saved.tensors
-        self.model.load_state_dict(tensors["weights"])
+        load_learned(self.model, tensors["weights"])
         self._optimizer.zero_grad(set_to_none=True)
         optimisers.restore_moments(self._optimizer, tensors["moments"])
         self._learned = Learned.from_arrays({name: bits.numpy() for name, bits in tensors["learned"].items()})
@@ -148,7 +154,7 @@ class Trainer:
             "outer": outer_values,
         }
         tensors = {
-            "weights": dict(self.model.state_dict()),
+            "weights": learned_state(self.model),
             "moments": optimisers.moments(self._optimizer),
             "learned": {name: torch.from_numpy(bits) for name, bits in self._learned.arrays().items()},
             "outer": outer_tensors,
@@ -193,6 +199,7 @@ class Trainer:
             worth=self._shelf.worth,
         )
         self.model.train()
+        self._account.begin()
         batches = Prefetch(load(draw, self._shelf.read) for draw in plan)
         try:
             while not self.around.stop.is_set() and (goal is None or self.tokens < goal):
@@ -245,11 +252,12 @@ class Trainer:
         self, batch: Batch, facts: dict[str, Any], origins: dict[str, list[float]], wait_s: float, seconds: float
     ) -> None:
         """Write and count a step that was made."""
-        facts |= {"total_tokens": self.tokens, "wait_s": round(wait_s, 6), "seconds": round(seconds, 6)}
         draw = batch.draw
+        facts |= {"total_tokens": self.tokens, "origins": origins}
+        facts |= self._account.step(batch, facts["lr"], wait_s, seconds, self.around.clock())
         windows = {"segment": draw.after.segment, "windows": _by_shard(draw.fresh), "replay": _by_shard(draw.replayed)}
-        self.run.write_step(facts | {"origins": origins} | windows)
-        self.around.emit(facts)
+        self.run.write_step(facts | windows)
+        self.around.emit(facts | self._account.progress(batch, self.run.segments))
         tally = self.tally
         tally.steps += 1
         tally.windows += len(batch.windows)
@@ -291,7 +299,7 @@ class Trainer:
             self.tally.releases.append(made.number)
             self.around.emit(
                 {"event": "release", "step": self.position.step, "number": made.number, "path": str(made.path)}
-                | {"evals": made.facts["evals"]}
+                | {"evals": made.facts["evals"], "watermark": made.facts["watermark"]}
             )
 
     def _describe(self) -> dict[str, Any]:
@@ -319,8 +327,6 @@ class Trainer:
 
 
 def _by_shard(windows: Iterable[Window]) -> list[list[Any]]:
-    """Windows as [[root prefix, [indices]], ...], shards in the order of their first window."""
-    grouped: dict[str, list[int]] = {}
-    for root, index in windows:
-        grouped.setdefault(root[:ROOT_CHARS], []).append(index)
-    return [[root, indices] for root, indices in grouped.items()]
+    """Windows as [[root prefix, [indices]], ...], in their order: a shard is named again where another lay between."""
+    grouped = groupby(windows, key=lambda window: window[0])
+    return [[root[:ROOT_CHARS], [index for _, index in members]] for root, members in grouped]

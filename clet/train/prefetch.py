@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-DEPTH = 2
+DEPTH = 4  # a shard's next frame is checked when it is first read: a longer item now and then
 _END = object()
 
 

@@ -206,6 +206,8 @@ def _shard(values: dict[str, Any]) -> Shard:
     counts = (shard.windows, shard.tokens, shard.documents)
     if not all(isinstance(name, str) for name in names) or any(type(n) is not int or n < 0 for n in counts):
         raise ValueError
+    if any(type(n) is not int for n in (shard.first, shard.parts)) or not 0 <= shard.first < shard.parts:
+        raise ValueError
     return shard
 
 

@@ -42,4 +42,11 @@ def _warm(step: int, rate: Rate) -> float:
     return rate.peak * step / rate.warmup
 
 
+def phase(name: str, step: int, rate: Rate) -> str:
+    """Where in its schedule a step is: `warmup`, `decay` or `constant`."""
+    if step <= rate.warmup:
+        return "warmup"
+    return "decay" if name == "infinite" and step < rate.warmup * (1 + DECAY_WARMUPS) else "constant"
+
+
 SCHEDULES: dict[str, Callable[[int, Rate], float]] = {"infinite": infinite, "constant": constant}

@@ -24,8 +24,9 @@ from clet.train.release import newest_release
 from clet.train.rundir import RunDirectory
 from clet.train.settings import Settings
 from clet.train.shelf import Shelf
+from clet.train.watch import Watch
 
-LOOK_EVERY_S = 2.0
+LOOK_EVERY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,19 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
         settings = Settings.from_json(run.facts.get("settings", {}))
         threads = start.set_threads(order.settings.get("threads"), settings.threads)
         settings = settings.changed(dict(order.settings) | {"threads": threads})
-        model = start.open_model(source, settings, start.choose_device(order.device))
+        model = start.open_model(source, settings, start.choose_device(order.device), order.seed)
         settings = settings.changed({"dtype": choose_dtype(settings.dtype, model)})
         start.describe_run(run, model, source, settings, order.seed)
         settings = Settings.from_json(run.facts["settings"])
         shelf = start.open_shelf(run, model.config, entries)
-        start.add_new_shards(run, shelf, model.config, settings.epochs, entries)
+        start.add_new_shards(run, shelf, model.config, settings, entries)
         around = surround(source)
         trainer = Trainer(run, model, source, shelf, settings, order.seed, around)
         try:
             trainer.restore()
             _announce_newest(run.path, around)
-            return _session(order, trainer, run, lambda: _look(order, trainer, shelf, settings))
+            watch = Watch(order.shards)
+            return _session(order, trainer, run, lambda: watch.changed() and _look(order, trainer, shelf, settings))
         finally:
             if around.outer:
                 around.outer.close()
@@ -108,4 +110,4 @@ def _look(order: Order, trainer: Trainer, shelf: Shelf, settings: Settings) -> b
         UsageError
     ):  # a folder may be replaced under us; it is back at the next look, or there is nothing new
         entries = find_shards(order.shards)
-    return start.add_new_shards(trainer.run, shelf, trainer.model.config, settings.epochs, entries) is not None
+    return start.add_new_shards(trainer.run, shelf, trainer.model.config, settings, entries) is not None
