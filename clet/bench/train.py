@@ -49,9 +49,8 @@ from clet.tokens import Tokenizer
 SIDES = ("clet", "plain")
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}  # bf16, dense, as published
 GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
-COLUMNS = (
-    "preset", "clet tokens/s", "plain", "times", "less CPU", "of ceiling", "plain", "peak MB", "plain", "wait %", "books %"
-)  # fmt: skip
+COLUMNS = ("preset", "clet tokens/s", "plain", "times", "less CPU", "of ceiling", "plain", "peak MB", "plain")
+COLUMNS += ("wait %", "books %")
 DAY = "2026-03-01T00:00:00Z"
 
 
