@@ -45,6 +45,7 @@ from clet.record import record_id
 from clet.shards.build import ShardPlan, build_shards
 from clet.shards.directory import ShardDirectory
 from clet.tokens import Tokenizer
+from clet.train.flops import step_flops
 
 SIDES = ("clet", "plain")
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12}  # bf16, dense, as published
@@ -136,11 +137,13 @@ def show(result: dict[str, Any]) -> None:
     )
 
 
-def flops_per_token(config: ModelConfig, document: int) -> float:
-    """Operations of one token, forward and backward, in documents of that length (causal: half of all pairs)."""
-    embedding = 0 if config.tie_embeddings else config.vocab_size * config.hidden_size
-    weights = config.num_parameters(active=True) - embedding
-    return 6.0 * weights + 6.0 * config.num_layers * config.num_heads * config.head_dim * (document + 1)
+def flops_per_token(config: ModelConfig, seq_len: int, document: int | None) -> float:
+    """The model's own operations of a token, forward and backward, in windows of documents of that length."""
+    with torch.device("meta"):
+        model = Decoder(config)
+    segments = np.arange(seq_len, dtype=np.int32)[None] // (document or seq_len)
+    counted = seq_len - 1 - int((np.diff(segments) != 0).sum())
+    return step_flops(model)(segments, counted) / seq_len
 
 
 def _measure(config: ModelConfig, plan: Plan, work: Path) -> dict[str, Any]:
@@ -162,7 +165,7 @@ def _measure(config: ModelConfig, plan: Plan, work: Path) -> dict[str, Any]:
             side.kill()
     ceiling = report.median(ceilings)
     tokens = plan.steps * plan.batch_size * plan.seq_len
-    per_token = flops_per_token(config, plan.document or plan.seq_len)
+    per_token = flops_per_token(config, plan.seq_len, plan.document)
     figures: dict[str, Any] = {"parameters": config.num_parameters(), "ceiling_gflops": ceiling / 1e9}
     for name, samples in turns.items():
         rate = tokens / report.median([turn["seconds"] for turn in samples])

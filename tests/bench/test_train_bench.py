@@ -39,19 +39,19 @@ def test_both_sides_learn_the_same_windows_to_the_same_loss(small, capsys):
     assert 10 < ours["peak_mb"] < 4000 and 10 < theirs["peak_mb"] < 4000
     rate = 2 * 4 * 64 / sorted(turn["seconds"] for turn in ours["turns"])[1]
     assert ours["tokens_per_s"] == pytest.approx(rate)
-    share = rate * flops_per_token(small, 64) / row["ceiling_gflops"] / 1e9
+    share = rate * flops_per_token(small, 64, None) / row["ceiling_gflops"] / 1e9
     assert ours["ceiling_share"] == pytest.approx(share)
     json.dumps(result)
     show(result)
     assert "clet tokens/s" in capsys.readouterr().out
 
 
-def test_operations_are_six_a_weight_and_token_and_those_of_causal_attention():
-    config = preset_config("pico")
+def test_operations_are_six_a_weight_and_those_of_attention_inside_documents():
     layer = 3 * 128 * 384 + 128 * 64 * (2 * 2 + 2 * 1)
-    matrices = 5 * layer + 8192 * 128
-    attention = 5 * 12 * 2 * 64 * (512 + 1) / 2
-    assert flops_per_token(config, 512) == pytest.approx(6 * matrices + attention, rel=2e-3)  # norms are weights too
+    for document, counted in ((None, 511), (128, 508)):
+        attention = 5 * 12 * 2 * 64 * ((document or 512) + 1) / 2
+        expected = 6 * 5 * layer + 6 * 8192 * 128 * counted / 512 + attention
+        assert flops_per_token(preset_config("pico"), 512, document) == pytest.approx(expected)
 
 
 def test_documents_fill_their_windows(small, tmp_path):
