@@ -55,6 +55,11 @@ class Ragged:
         values = np.concatenate([self.values[a:b] for a, b in zip(starts, ends, strict=True)])
         return Ragged(values, _offsets(self.offsets[rows + 1] - self.offsets[rows]))
 
+    def part(self, begin: int, end: int) -> Ragged:
+        """Rows that stand beside each other; values are not copied."""
+        first, last = self.offsets[begin], self.offsets[end]
+        return Ragged(self.values[first:last], self.offsets[begin : end + 1] - first)
+
     @staticmethod
     def from_rows(rows: Sequence[np.ndarray], dtype: Any) -> Ragged:
         """Rows of one dtype, concatenated."""
@@ -169,6 +174,16 @@ class Batch:
             text=self.text.take(rows),
             has_text=self.has_text[rows],
             tok=None if self.tok is None else self.tok.take(rows),
+        )
+
+    def part(self, begin: int, end: int) -> Batch:
+        """Records that stand beside each other; nothing is copied but offsets."""
+        return replace(
+            self,
+            head=self.head.part(begin, end),
+            text=self.text.part(begin, end),
+            has_text=self.has_text[begin:end],
+            tok=None if self.tok is None else self.tok.part(begin, end),
         )
 
     def annotate(self, name: str, values: Sequence[Any]) -> Batch:

@@ -41,8 +41,18 @@ _NOT_IN_A_FILE = {"config", "print_config"}
 def _load_config(context: typer.Context, path: str | None) -> str | None:
     if path:
         flags = {_flag(param): param.name for param in context.command.params if param.name not in _NOT_IN_A_FILE}
-        context.default_map = command_defaults(path, _name(context), flags)
+        context.default_map = command_defaults(path, _levels(context), flags)
     return path
+
+
+def _levels(context: typer.Context) -> list[tuple[str, list[str]]]:
+    """The words of the command line's command, each with the commands that could stand there."""
+    levels: list[tuple[str, list[str]]] = []
+    while context.parent is not None:
+        group = context.parent.command
+        levels.insert(0, (context.info_name or "", group.list_commands(context.parent)))
+        context = context.parent
+    return levels
 
 
 def _flag(param: Any) -> str:

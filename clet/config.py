@@ -10,7 +10,8 @@ environment. The file has one table a command, keys are flag names with `-` or `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,43 @@ def load_toml(path: str | Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, 
         raise ConfigError(f"{path}: {error}") from None
 
 
-def command_defaults(path: str | Path, command: str, flags: Mapping[str, str]) -> dict[str, Any]:
-    """Values of the table `[command]` by parameter name, where `flags` maps flag names (with `-`) to parameters.
+def line_of(path: str | Path, key: str) -> int:
+    """The line of a file on which a table of that name, or else a key, first stands; 1 where it is not found."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    name = rf"[\"']?{re.escape(key)}[\"']?"
+    for pattern in (rf"\s*\[\[?\s*([\w\"'-]+\s*\.\s*)*{name}\s*[].]", rf"\s*{name}\s*[=.]"):
+        for number, line in enumerate(lines, 1):
+            if re.match(pattern, line):
+                return number
+    return 1
 
-    Raises ConfigError for a key that no flag has.
+
+def command_defaults(
+    path: str | Path, levels: Sequence[tuple[str, Sequence[str]]], flags: Mapping[str, str]
+) -> dict[str, Any]:
+    """Values of a command's table by parameter name, where `flags` maps flag names (with `-`) to parameters.
+
+    `levels` are the words of the command, each with all that could stand in its place. Raises ConfigError for a table
+    that no command has, or a key that no flag has, with the line.
     """
     table: Any = load_toml(path)
-    for part in command.split():
-        table = table.get(part, {})
+    said: list[str] = []
+    for name, known in levels:
+        for key, value in table.items():
+            if key not in known:
+                what = "command" if isinstance(value, dict) else "table"
+                where = f" in [{'.'.join(said)}]" if said else ""
+                raise ConfigError(
+                    f"{path}:{line_of(path, key)}: no {what} is called {key!r}{where}; known are {', '.join(known)}"
+                )
+        said.append(name)
+        table = table.get(name, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"{path}: [{command}] is not a table")
-    values = {}
+            raise ConfigError(f"{path}:{line_of(path, name)}: [{'.'.join(said)}] is not a table")
+    values, command = {}, " ".join(said)
     for key, value in table.items():
-        if key.replace("_", "-") in flags:
-            values[flags[key.replace("_", "-")]] = value
-        elif not isinstance(value, dict):  # a sub-command's table is somebody else's
-            raise ConfigError(f"{path}: [{command}] has no setting {key!r}; see clet {command} --help")
+        if key.replace("_", "-") not in flags:
+            place = f"{path}:{line_of(path, key)}"
+            raise ConfigError(f"{place}: [{'.'.join(said)}] has no setting {key!r}; see clet {command} --help")
+        values[flags[key.replace("_", "-")]] = value
     return values

@@ -94,6 +94,12 @@ class TryLater(CletError):
     status = ExitCode.TRY_LATER
 
 
+class Terminated(CletError):
+    """SIGTERM, and what was still to be written could not be."""
+
+    status = ExitCode.TERMINATED
+
+
 class ConfigError(CletError):
     """A configuration file or a setting is wrong."""
 

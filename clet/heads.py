@@ -8,7 +8,6 @@ a third of parsing it.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -114,15 +113,12 @@ class Heads:
         return _hex(self._values, self.starts[:, self._names.index("id")] + 1, _HEX)
 
     def times(self, name: str) -> np.ndarray:
-        """`[n]` int64: a time of each head in seconds since 1970; 0 where it is missing or no time."""
-        field = self._names.index(name)
-        starts, ends = self.starts[:, field], self.ends[:, field]
-        out, others = _seconds(self._values, starts, ends)
-        for row in np.flatnonzero(others).tolist():
-            text = orjson.loads(self._values[starts[row] : ends[row]].tobytes())
-            with contextlib.suppress(ValueError):
-                out[row] = max(0, int(parse_time(text).timestamp()))
-        return out
+        """`[n]` int64: a time of each head in seconds since 1970; 0 where it is missing, no time, or before that."""
+        return np.maximum(self.seconds(name), 0)
+
+    def first_alike(self, name: str) -> np.ndarray:
+        """`[n]` int64: the first head whose field has the same JSON; all that miss the field are alike."""
+        return _first_alike(self._values, *self.span(name))
 
     def latest(self, rows: np.ndarray, name: str, known: str | None) -> str | None:
         """The latest of `known` and the times of some heads (RFC 3339); what is no time does not count."""
@@ -218,37 +214,6 @@ def _hex(values, starts, digits):
 
 
 @njit
-def _seconds(values, starts, ends):
-    """(seconds since 1970 of times of the usual form, else 0; which values are strings of another form)."""
-    out = np.zeros(len(starts), np.int64)
-    others = np.zeros(len(starts), np.bool_)
-    parts = np.zeros(6, np.int64)
-    for row in range(len(starts)):
-        at = starts[row]
-        if at == 0 or values[at] != _QUOTE:
-            continue
-        good = ends[row] - at == TIME_CHARS + 2 and values[at + 11] == _T and values[at + 20] == _Z
-        if good:
-            for part in range(6):  # 2026-01-31T08:00:00Z: four digits, then two at every third place
-                first = at + 1 if part == 0 else at + 3 + 3 * part
-                total = 0
-                for i in range(first, first + (4 if part == 0 else 2)):
-                    digit = np.int64(values[i]) - 48
-                    good &= 0 <= digit <= 9
-                    total = 10 * total + digit
-                parts[part] = total
-        year, month, day = parts[0], parts[1], parts[2]
-        if not good or not year >= 1970 or not 1 <= month <= 12 or not 1 <= day <= 28 or parts[3] > 23:
-            others[row] = True  # also the last days of a month, which the calendar has to confirm
-            continue
-        shifted = year - (month <= 2)  # years from March on, so that the leap day is the last
-        months = (month + 9) % 12
-        days = 365 * shifted + shifted // 4 - shifted // 100 + shifted // 400 + (153 * months + 2) // 5 + day - 719469
-        out[row] = 86400 * days + 3600 * parts[3] + 60 * parts[4] + parts[5]
-    return out, others
-
-
-@njit
 def _latest(values, starts, ends):
     """(place of the latest time of the usual form, or 0; which values are strings of another form)."""
     best = _U(0)
@@ -285,6 +250,32 @@ def _hashes(values, starts, ends):
             total = (total ^ _U(values[_U(at)])) * _U(0x100000001B3)
         total = (total ^ (total >> _U(32))) * _U(0x9E3779B97F4A7C15)
         out[row] = (total ^ (total >> _U(29))) | _ONE
+    return out
+
+
+@njit
+def _first_alike(values, starts, ends):
+    out = np.empty(len(starts), np.int64)
+    room = 64
+    while room < 2 * len(starts):
+        room *= 2
+    slots = np.zeros(room, np.int64)  # the first head of each value, plus one
+    hashes = _hashes(values, starts, ends)
+    for row in range(len(starts)):
+        at = np.int64(hashes[row] >> _U(32)) & (room - 1)
+        while slots[at]:
+            other = slots[at] - 1
+            same = ends[row] - starts[row] == ends[other] - starts[other]
+            for i in range(ends[row] - starts[row] if same else 0):
+                if values[_U(starts[row] + i)] != values[_U(starts[other] + i)]:
+                    same = False
+                    break
+            if same:
+                break
+            at = (at + 1) & (room - 1)
+        if not slots[at]:
+            slots[at] = row + 1
+        out[row] = slots[at] - 1
     return out
 
 

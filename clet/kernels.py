@@ -19,7 +19,7 @@ from typing import Any
 from clet import __version__
 from clet.log import log
 
-KERNEL_ROOMS = ("bench", "dedup", "model", "priority", "shards", "tokenizing")
+KERNEL_ROOMS = ("bench", "dedup", "model", "priority", "shards", "sources/jsonl", "sources/text", "tokenizing")
 KEEP_S = 30 * 86_400
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from clet.container import Kind, pack_frame, read_frame
 from clet.exits import InputError, WriteError
-from clet.kernels import njit
+from clet.kernels import leaf, njit
 
 PAGE_WORDS = 512
 PAGE_BYTES = 8 * PAGE_WORDS
@@ -44,7 +44,7 @@ class Mapped(NamedTuple):
     bad: np.ndarray  # [1] int64
 
 
-@njit
+@leaf
 def page_sum(words, page):
     """The checksum of a page."""
     a, b, c, d = _P1, _P2, ~_P1, ~_P2
@@ -65,7 +65,7 @@ def page_sum(words, page):
     return total
 
 
-@njit
+@leaf
 def check_page(mapped, page):
     """Check a page that was not checked before."""
     if page_sum(mapped.words, page) == mapped.sums[page]:
@@ -74,7 +74,7 @@ def check_page(mapped, page):
         mapped.bad[0] = page + 1
 
 
-@njit
+@leaf
 def check_words(mapped, begin, end):
     """Check the pages of `words[begin:end]`."""
     for page in range(begin // PAGE_WORDS, -(-end // PAGE_WORDS)):
@@ -82,7 +82,7 @@ def check_words(mapped, begin, end):
             check_page(mapped, page)
 
 
-@njit
+@leaf
 def word(mapped, at):
     """A word, checked."""
     if not mapped.checked[at // PAGE_WORDS]:
@@ -90,7 +90,7 @@ def word(mapped, at):
     return mapped.words[at]
 
 
-@njit
+@leaf
 def half(mapped, begin, at):
     """The `at`-th uint32 of the section that begins at word `begin`, checked."""
     place = begin + (at >> 1)

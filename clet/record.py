@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import xxhash
 
 Record = dict[str, Any]
 
@@ -49,6 +50,19 @@ _NESTED_OR_FLOAT = frozenset([dict, list, float])  # an object without these is 
 
 class RecordError(ValueError):
     """A line that is not a record; the text is the reason, a few words."""
+
+
+class LongLine(bytes):
+    """The beginning of a line of over `MAX_LINE_BYTES`; `size` and `digest` are of all of it."""
+
+    def __init__(self, _: bytes):
+        self.size = 0
+        self.digest = xxhash.xxh3_128()
+
+    def pass_over(self, piece: bytes) -> None:
+        """A further piece of the line, from its first byte on."""
+        self.size += len(piece)
+        self.digest.update(piece)
 
 
 def canonical_text(text: str) -> str:
@@ -168,7 +182,7 @@ def parse_object(line: bytes, *, mend: bool = False) -> dict[str, Any]:
 
     `mend`: halves of surrogate pairs, which no JSON of ours holds, become U+FFFD instead.
     """
-    if len(line) > MAX_LINE_BYTES:
+    if isinstance(line, LongLine) or len(line) > MAX_LINE_BYTES:
         raise RecordError("line too long")
     try:
         value = orjson.loads(line)

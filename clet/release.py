@@ -1,6 +1,7 @@
 """Releases of a run: immutable, numbered model directories, and the three links by which others find them.
 
-    RUN/releases/<n>/    config.json, model.safetensors, tokenizer.json ... and release.json, what it is made of
+    RUN/releases/<n>/    config.json, model.safetensors, tokenizer.json ... and release.json, what it is made of;
+                         adapter/ where adapters were trained, which the weights have merged in
     RUN/realtime         the newest release, moved by each new one
     RUN/live             the release that was found good, moved by promote (the first release becomes live by itself,
                          so that a fresh run can be served)
@@ -37,6 +38,7 @@ from clet.state import fsync_directory, write_atomically
 TIERS = ("static", "live", "realtime")
 RELEASES = "releases"
 FACTS = "release.json"
+ADAPTER = "adapter"
 LINKS = "links.jsonl"
 MAX_FACTS_BYTES = 64 << 20
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
@@ -195,6 +197,9 @@ def _clear_stale(releases: Path) -> None:
 
 def _sync_tree(directory: Path) -> None:
     for path in directory.iterdir():
+        if path.is_dir():
+            _sync_tree(path)
+            continue
         with open(path, "rb") as file:
             os.fsync(file.fileno())
     fsync_directory(directory)

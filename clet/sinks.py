@@ -9,7 +9,7 @@ import io
 import os
 import select
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,7 @@ from clet.state import fsync_directory
 
 MAX_PARTS = 1024  # buffers that one system call takes (IOV_MAX)
 PIPE_BYTES = 1 << 18  # 64 KB unasked, and a switch of processes for each; a user's pipes share a limit of 64 MB
+IDLE_S = 0.25
 
 # What fsync says of pipes, terminals and devices, which have nothing to sync.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
@@ -29,10 +30,12 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EROFS}
 class Sink:
     """A binary output that appears whole (a named file) or is flushed as it goes (stdout, a FIFO, a device).
 
-    A name that is a link stays one; what it leads to is replaced.
+    A name that is a link stays one; what it leads to is replaced. `idle` is called every IDLE_S while the reader of a
+    stream takes nothing, and may raise; without it such a write waits for ever.
     """
 
-    def __init__(self, target: str):
+    def __init__(self, target: str, idle: Callable[[], None] | None = None):
+        self._idle = idle
         self._name = "stdout" if target == "-" else target
         self._path = Path(os.path.realpath(target))
         # Asked of the target, not of the path: a shell's >(command) is /dev/fd/63, which leads to no name at all.
@@ -60,7 +63,7 @@ class Sink:
             if self.is_file:
                 self._file.writelines(parts)
             else:
-                write_all(self._file.fileno(), parts)
+                write_all(self._file.fileno(), parts, self._idle)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -106,12 +109,17 @@ class Sink:
                 self._tmp.unlink()
 
 
-def write_all(fd: int, parts: Sequence[bytes | memoryview]) -> None:
-    """Write buffers one behind the other, however little a call takes. Raises OSError."""
+def write_all(fd: int, parts: Sequence[bytes | memoryview], idle: Callable[[], None] | None = None) -> None:
+    """Write buffers one behind the other, however little a call takes. Raises OSError, and what `idle` raises.
+
+    With `idle` no call takes longer than IDLE_S: a pipe that can be written to has room for PIPE_BUF bytes.
+    """
     views = [memoryview(part) for part in parts if len(part)]
     while views:
+        while idle and not select.select([], [fd], [], IDLE_S)[1]:
+            idle()
         try:
-            done = os.writev(fd, views[:MAX_PARTS])
+            done = os.write(fd, views[0][: select.PIPE_BUF]) if idle else os.writev(fd, views[:MAX_PARTS])
         except BlockingIOError:  # another process that has the pipe made it non-blocking
             select.select([], [fd], [])
             continue

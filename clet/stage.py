@@ -32,7 +32,7 @@ from clet.streams import (
     stdin_is_idle_terminal,
 )
 
-Reject = Callable[[Batch, int, str], None]  # (batch, row, reason): record `row` of `batch` is dropped for `reason`
+Reject = Callable[[Batch, Sequence[str]], None]  # (batch, reasons): all its records are dropped, each for its reason
 
 
 class Committable(Protocol):
@@ -121,7 +121,8 @@ class Stage:
     """One run of a stage command over streams of records; see the module's head.
 
     `output=None` is for stages whose product is not a stream of records. `endless`: the run has no end to wait for;
-    the output is a stream, the rejects are appended to their file, and `checkpoint` commits on the way.
+    the output is a stream, the rejects are appended to their file, and `checkpoint` commits on the way. `unread` is
+    called now and then while nobody reads the output, and may raise.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Stage:
         limit: int | None = None,
         max_errors: int | None = None,
         endless: bool = False,
+        unread: Callable[[], None] | None = None,
     ):
         self.inputs = list(inputs or [])
         for target in (output, rejects):
@@ -148,7 +150,7 @@ class Stage:
         self._state = state
         self._rejects = Rejects(rejects, log.command, append=endless)
         try:
-            self._writer = RecordWriter(output, plain=plain) if output else None
+            self._writer = RecordWriter(output, plain=plain, idle=unread) if output else None
         except BaseException:
             self._rejects.abort()
             raise

@@ -26,13 +26,14 @@ from clet import codecs
 from clet.batch import Batch, Row, pack_row
 from clet.container import DEFAULT_LEVEL, Kind, end_frame, read_frames
 from clet.exits import InputError, UsageError
-from clet.record import MAX_LINE_BYTES, Record, RecordError, parse_line
-from clet.sinks import Sink, widen_pipe
+from clet.record import MAX_LINE_BYTES, LongLine, Record, RecordError, parse_line
+from clet.sinks import IDLE_S, Sink, widen_pipe
 
 BATCH_RECORDS = 1024
 BATCH_BYTES = 4 << 20
 JSONL_LEVEL = 3
-IDLE_S = 0.25
+MAX_PASSED_BYTES = 1 << 30  # of a line that is passed over: inflated and hashed in a second
+KEPT_BYTES = 4 << 10  # of its beginning
 
 OnBad = Callable[[str, str, bytes], None]  # (place "file:line", reason, the line)
 
@@ -128,21 +129,75 @@ def _read_container(stream: BinaryIO, name: str) -> Iterator[Batch]:
         yield Batch.from_frame(frame, name)
 
 
+def line_blocks(chunks: Iterable[bytes], name: str, least: int = 0) -> Iterator[tuple[bytes, bool]]:
+    """(lines without the newline of the last, whether that is because the stream ended before it came).
+
+    Lines come as soon as they are whole and together have `least` bytes. One of over `MAX_LINE_BYTES` is passed over
+    and comes alone, as a `LongLine`; in memory are at most so many bytes. Raises InputError for a line that seems to
+    have no end.
+    """
+    pieces: list[bytes] = []
+    size = line_size = 0  # of the pieces, and of what follows their last newline
+    long: LongLine | None = None
+
+    def whole_lines() -> bytes:
+        nonlocal pieces, size
+        last = len(pieces[-1]) - line_size - 1
+        if last >= 0:  # its newline is in the last piece, which is cut without a further copy
+            lines = b"".join([*pieces[:-1], memoryview(pieces[-1])[:last]])
+            pieces = [pieces[-1][last + 1 :]]
+        else:
+            joined = b"".join(pieces)
+            lines, _, rest = joined.rpartition(b"\n")
+            pieces = [rest]
+        size = line_size
+        return lines
+
+    try:
+        for chunk in _bounded(chunks):
+            if long is not None:
+                passed, newline, chunk = chunk.partition(b"\n")
+                long.pass_over(passed)
+                if long.size > MAX_PASSED_BYTES:
+                    raise InputError(f"{name}: a line of over {MAX_PASSED_BYTES >> 20} MB; this is no JSONL")
+                if not newline:
+                    continue
+                yield long, False
+                long = None
+            last = chunk.rfind(b"\n")
+            line_size = len(chunk) - last - 1 if last >= 0 else line_size + len(chunk)
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > line_size and size >= least:
+                yield whole_lines(), False
+            if line_size > MAX_LINE_BYTES:
+                long = LongLine(b"".join(pieces)[:KEPT_BYTES])
+                for piece in pieces:
+                    long.pass_over(piece)
+                pieces, size, line_size = [], 0, 0
+    except InputError:
+        if size > line_size:  # what came before the damage
+            yield whole_lines(), False
+        raise
+    if size > line_size:
+        yield whole_lines(), False
+    if long is not None or size:
+        yield long or b"".join(pieces), True
+
+
+def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of at most `codecs.CHUNK`: a bite of zstd may inflate to 128 MB."""
+    for chunk in chunks:
+        if len(chunk) <= codecs.CHUNK:
+            yield chunk
+        else:
+            yield from (chunk[at : at + codecs.CHUNK] for at in range(0, len(chunk), codecs.CHUNK))
+
+
 def split_lines(stream: codecs.Peekable, name: str) -> Iterator[list[bytes]]:
-    """Lists of whole lines without newline, a list for what arrived together. Raises InputError for an endless one."""
-    rest: list[bytes] = []  # pieces of a line that has not ended
-    size = 0
-    while chunk := stream.read1(codecs.CHUNK):
-        head, newline, tail = chunk.rpartition(b"\n")
-        if newline:
-            yield b"".join([*rest, head]).split(b"\n")
-            rest, size = [], 0
-        rest.append(tail)
-        size += len(tail)
-        if size > MAX_LINE_BYTES:
-            raise InputError(f"{name}: a line of over {MAX_LINE_BYTES >> 20} MB; this is no JSONL")
-    if size:
-        yield [b"".join(rest)]
+    """Lists of whole lines without newline, a list for what arrived together; a `LongLine` comes alone."""
+    for block, _ in line_blocks(iter(stream.read1, b""), name):
+        yield [block] if isinstance(block, LongLine) else block.split(b"\n")
 
 
 def _read_lines(stream: codecs.Peekable, name: str, on_bad: OnBad) -> Iterator[Batch]:
@@ -198,8 +253,8 @@ class RecordWriter:
     on how they arrived; into a pipe each batch goes out at once, and as it is: zstd would cost ten times the pipe.
     """
 
-    def __init__(self, target: str = "-", *, plain: bool = False):
-        self._sink = Sink(target)
+    def __init__(self, target: str = "-", *, plain: bool = False, idle: Callable[[], None] | None = None):
+        self._sink = Sink(target, idle)
         self._encoding = _encoding(target, plain)
         self._zstd: zstandard.ZstdCompressionObj | None = None
         self._frames = 0

@@ -106,6 +106,20 @@ def _character(values, at, end):
 
 
 @njit
+def code_point(values, at):
+    """(the byte behind a character beyond ASCII in valid UTF-8, its code point)."""
+    lead = _U(values[at])
+    second = _U(values[at + _ONE]) & _U(0x3F)
+    if lead < _U(0xE0):
+        return at + _U(2), (lead & _U(0x1F)) << _U(6) | second
+    third = _U(values[at + _U(2)]) & _U(0x3F)
+    if lead < _U(0xF0):
+        return at + _U(3), (lead & _U(0x0F)) << _U(12) | second << _U(6) | third
+    fourth = _U(values[at + _U(3)]) & _U(0x3F)
+    return at + _U(4), (lead & _U(0x07)) << _U(18) | second << _U(12) | third << _U(6) | fourth
+
+
+@njit
 def _plain_heads(values, offsets):
     out = np.zeros(len(offsets) - 1, np.bool_)
     names = np.empty(MAX_NAMES, np.uint64)
@@ -177,9 +191,9 @@ def _is_head(values, at, end, names, first_name, is_object):
             at += _ONE
             opened = True
         elif byte == _MINUS or (byte >= _ZERO and byte <= _NINE):
-            at = _after_number(values, at, end)
+            at = after_number(values, at, end)
         else:
-            at = _after_word(values, at, end)
+            at = after_word(values, at, end)
         if at == _U(0):
             return False
 
@@ -252,7 +266,7 @@ def _after_string(values, at, end):
 
 
 @njit
-def _after_number(values, at, end):
+def after_number(values, at, end):
     """The byte behind a number of few digits in its shortest form, 0 for any other."""
     negative = values[at] == _MINUS
     if negative:
@@ -284,7 +298,7 @@ def _after_number(values, at, end):
 
 
 @njit
-def _after_word(values, at, end):
+def after_word(values, at, end):
     """The byte behind true, false or null, 0 for anything else."""
     begin = 0
     for stop in range(len(_WORDS)):

@@ -198,8 +198,6 @@ def counts(text: str) -> dict[str, float]:
         "HASHES": text.count("#"),
         "ELLIPSES": text.count("...") + text.count("\u2026"),
         "GOPHER_STOPS": len(set(ENGLISH) & set(units)),
-        "DISTINCT": len(set(units)),
-        "ONCE": sum(count == 1 for count in Counter(units).values()),
         "ALL_LINES": len(text.splitlines()) if text else 0,
         "LINES": len(full),
         "DASHED": sum(line.lstrip().startswith(("-", "\u2022")) for line in full),

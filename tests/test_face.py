@@ -78,7 +78,14 @@ def test_flag_beats_environment_beats_file_beats_default(clet, tmp_path):
 
 @pytest.mark.parametrize(
     ("body", "says"),
-    [("[cat]\nlimt = 3\n", "no setting 'limt'"), ("[cat\n", "c.toml"), ("cat = 3\n", "not a table")],
+    [
+        ("[cat]\nlimt = 3\n", "c.toml:2: [cat] has no setting 'limt'"),
+        ("[cat\n", "c.toml"),
+        ("cat = 3\n", "not a table"),
+        ("[cat]\nlimit = 3\n\n[dedpu]\nnear = 0.8\n", "c.toml:4: no command is called 'dedpu'"),
+        ("[cat.more]\nlimit = 3\n", "c.toml:1: [cat] has no setting 'more'"),
+        ("limit = 3\n", "c.toml:1: no table is called 'limit'"),
+    ],
 )
 def test_wrong_configuration_is_status_78(clet, tmp_path, body, says):
     (tmp_path / "c.toml").write_text(body)
@@ -86,6 +93,16 @@ def test_wrong_configuration_is_status_78(clet, tmp_path, body, says):
     assert done.returncode == 78
     assert says in done.stderr.decode()
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_table_that_no_subcommand_has_is_refused_and_those_of_others_are_not(clet, tmp_path):
+    (tmp_path / "c.toml").write_text("[dedup]\nnear = 0.8\n[judge.fitt]\nseed = 1\n")
+    done = clet("judge", "fit", "--config", "c.toml")
+    assert done.returncode == 78
+    assert "c.toml:3: no command is called 'fitt' in [judge]" in done.stderr.decode()
+    (tmp_path / "c.toml").write_text("[dedup]\nnear = 0.8\n[judge.trust]\nbelow = 0.3\n")
+    done = clet("judge", "fit", "--config", "c.toml")
+    assert done.stderr.decode().startswith("clet judge: missing option '--good'")  # the file was read
 
 
 def test_full_disk_is_status_74_with_one_line(bash, tmp_path, stream):

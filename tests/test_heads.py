@@ -103,3 +103,16 @@ def test_equal_values_have_equal_hashes_and_missing_ones_none():
     hashes = heads_of([{"x": "a"}, {"x": "b"}, {"x": "a"}, {"x": None}, {}]).hashes("x").tolist()
     assert hashes[0] == hashes[2] != hashes[1]
     assert hashes[3:] == [0, 0]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.dictionaries(st.just("x"), JSON, max_size=1), max_size=30))
+def test_heads_are_alike_whose_fields_are(objects):
+    bodies = [orjson.dumps(each["x"]) if "x" in each else b"" for each in objects]
+    assert heads_of(objects).first_alike("x").tolist() == [bodies.index(body) for body in bodies]
+
+
+def test_a_time_that_is_missing_or_before_1970_is_0():
+    moments = [None, "2026-01-31T08:00:00Z", "1969-12-31T23:59:59Z", "1969-01-05T23:59:59Z", 7, "soon"]
+    heads = heads_of([{}, *({"published": moment} for moment in moments)])
+    assert heads.times("published").tolist() == [0, 0, 1769846400, 0, 0, 0, 0]

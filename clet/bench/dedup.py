@@ -16,6 +16,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from clet import seeds
 from clet.batch import Batch, Ragged
 from clet.bench import exact_join
 from clet.exits import InputError
+from clet.heads import Heads
 from clet.streams import read_batches
 
 THRESHOLD = 0.8
@@ -98,20 +100,21 @@ def _clet_sides(batches: list[Batch], tokenizer: str) -> dict[str, Side]:
     from clet.dedup.bloom import BloomIndex
     from clet.dedup.index import Index
     from clet.dedup.repeats import Plan, drop_repeats
-    from clet.tokens import Tokenizer
+    from clet.tokens import Vocabulary
 
-    table = _Loaded(Tokenizer.load(tokenizer, fast=False))
+    table = Vocabulary.load(tokenizer)  # once a process, before the clock runs
     places: dict[str, list[int]] = {}
-    for place, ident in enumerate(batch.fields(row)["id"] for batch in batches for row in range(len(batch))):
+    for place, ident in enumerate(ident for batch in batches for ident in _ids(batch)):
         places.setdefault(ident, []).append(place)
     size = sum(map(len, batches))
 
     def run(index: Any, plan: Plan) -> np.ndarray:
-        dropped = np.ones(size, np.bool_)
-        kept = list(drop_repeats(batches, index, plan, lambda *_: None))
-        for batch in kept:
-            for row in range(len(batch)):
-                dropped[places[batch.fields(row)["id"]][0]] = False  # of equal ones the first was kept
+        gone: Counter[str] = Counter()
+        for _ in drop_repeats(batches, index, plan, lambda batch, _: gone.update(_ids(batch))):
+            pass
+        dropped = np.zeros(size, np.bool_)
+        for ident, count in gone.items():
+            dropped[places[ident][-count:]] = True  # of equal ones the first was kept, if any
         return dropped
 
     capacity = max(1000, 4 * size)
@@ -122,15 +125,8 @@ def _clet_sides(batches: list[Batch], tokenizer: str) -> dict[str, Side]:
     }
 
 
-class _Loaded:
-    """A tokenizer whose table of bytes was made before the clock runs: once a process, 0.2 s."""
-
-    def __init__(self, tokenizer: Any):
-        self.fingerprint = tokenizer.fingerprint
-        self._bytes = tokenizer.token_bytes()
-
-    def token_bytes(self) -> Ragged:
-        return self._bytes
+def _ids(batch: Batch) -> list[str]:
+    return [ident.tobytes().hex() for ident in Heads.of(batch.head, ("id",)).ids]
 
 
 def _confirmed(texts: Sequence[str], sketch: Callable[[list[str]], Any], new_lsh: Callable[[], Any]) -> Side:
@@ -251,7 +247,7 @@ def _bloom(documents: int, num_bytes: int) -> dict[str, Any]:
         size = min(step, documents - first)
         batch = rows(size, first)
         started = time.process_time()
-        wrong += int((index.admit(batch, [0] * size, THRESHOLD).verdict != KEPT).sum())
+        wrong += int((index.admit(batch, np.zeros(size, np.uint64), THRESHOLD).verdict != KEPT).sum())
         seconds += time.process_time() - started
     header = index.header()
     return {

@@ -124,7 +124,7 @@ def main(
         with Stage(
             inputs, output, rejects=rejects, state=index, plain=plain, limit=limit, max_errors=max_errors
         ) as stage:
-            for batch in drop_repeats(stage.batches(), index, plan, stage.reject, found):
+            for batch in drop_repeats(stage.batches(), index, plan, stage.reject_all, found):
                 stage.write(batch)
             extra = stage.counts.extra
             extra["indexed"] = index.num_remembered
@@ -166,9 +166,9 @@ def _index(
 
 
 def _tokenizer(path: str | None) -> Any:
-    from clet.tokens import Tokenizer
+    from clet.tokens import Vocabulary
 
-    return Tokenizer.load(path, fast=False) if path else None
+    return Vocabulary.load(path) if path else None
 
 
 def _window(text: str | None) -> int:

@@ -138,7 +138,14 @@ def main(
     with State.open(state, "ingest", params) if state else contextlib.nullcontext() as kept:
         ledger = Ledger(kept, surroundings.sync)
         with Stage(
-            [], output, rejects=rejects, state=ledger, plain=plain, max_errors=max_errors, endless=follow
+            [],
+            output,
+            rejects=rejects,
+            state=ledger,
+            plain=plain,
+            max_errors=max_errors,
+            endless=follow,
+            unread=surroundings.interruption.unread if follow else None,
         ) as stage:
             intake = Intake(
                 stage, Tokeniser(engine), ledger, surroundings, since=start, limit=limit, interval_s=interval

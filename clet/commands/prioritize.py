@@ -241,7 +241,11 @@ def main(
                     stage.counts.rejected.update(f"held:{reasons[row]}" for row in range(len(batch)) if row not in full)
                     stage.reject_all(batch.take(full), [FULL] * len(full))
 
-                ways = Ways(stage.reject_all, hold if held else None, _explain if explain else None)
+                def count(reason: str, number: int) -> None:
+                    stage.counts.rejected[reason] += number
+
+                explained = _explain if explain else None
+                ways = Ways(stage.reject_all, hold if held else None, explained, None if rejects else count)
                 prioritizer = Prioritizer(
                     account,
                     clock,

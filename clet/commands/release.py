@@ -1,19 +1,22 @@
-"""List, show, promote and roll back the releases of a run."""
+"""List, show, promote, roll back and export the releases of a run."""
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from clet.commands.flags import Output
-from clet.exits import NothingToDo
+from clet.exits import NothingToDo, UsageError
 from clet.log import log
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The run directory.", show_default=False)]
 Tier = Annotated[str, typer.Argument(metavar="TIER", help="live, static or realtime.", show_default=False)]
+DTYPES = ("float32", "bfloat16", "float16", "q8_0")
+TOLD = ("number", "created", "weights", "lineage_root", "watermark", "base")  # of release.json, in what is exported
 COLUMNS = ("number", "created", "step", "tokens", "documents", "watermark", "links")
 
 
@@ -88,6 +91,91 @@ def rollback(run: Run, tier: Tier) -> int:
     return 0
 
 
+def export(
+    run: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run, or a model directory.", show_default=False)],
+    which: Annotated[
+        str | None,
+        typer.Argument(metavar="NUMBER|TIER", help="Which release; the live one by default.", show_default=False),
+    ] = None,
+    *,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="DIR", help="The directory to make; absent or empty.")
+    ] = None,
+    hf: Annotated[
+        bool, typer.Option("--hf/--adapter", help="The whole model in Hugging Face layout, or its adapters in PEFT's.")
+    ] = True,
+    gguf: Annotated[
+        str | None, typer.Option("--gguf", metavar="FILE", help="Write one file for llama.cpp instead.")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", metavar="TYPE", help="float32, bfloat16, float16, or of a GGUF q8_0 (as it is)."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="NAME", help="Name the adapters' base so (the run's --model).")
+    ] = None,
+) -> int:
+    """Write a release for other programs: transformers, vLLM, PEFT or llama.cpp.
+
+    The source is checked as it is read, and stays. What the other program would compute otherwise is refused.
+    """
+    if (output is None) == (gguf is None):
+        raise UsageError("say where to: -o DIR, or --gguf FILE")
+    if gguf is not None and not hf:
+        raise UsageError("--gguf holds a whole model; leave out --adapter")
+    if base is not None and hf:
+        raise UsageError("--base goes with --adapter")
+    choices = DTYPES if gguf is not None else DTYPES[:3]
+    if dtype is not None and dtype not in choices:
+        raise UsageError(f"--dtype {dtype}: choose one of {', '.join(choices)}")
+
+    from clet.release import find_model, is_run
+
+    if which is not None and not is_run(run):
+        raise UsageError(f"{run}: a model directory has no release {which}; leave it out")
+    directory = find_model(run, which or "live").resolve()
+    facts = _facts(directory)
+    if gguf is not None:
+        from clet.model.gguf import export_gguf
+
+        name = f"{Path(run).resolve().name}-{facts['number']}" if facts else directory.name
+        told = {"name": name} | {key: str(value) for key, value in facts.items()}
+        dtype = export_gguf(directory, Path(gguf), dtype, told)
+    elif hf:
+        from clet.model.export import export_whole
+
+        dtype = export_whole(directory, output, dtype, facts)
+    else:
+        dtype = _export_adapter(run, directory, output, dtype, base)
+    log.info(f"{gguf or output}: {directory} in {dtype}", event="export")
+    form = "gguf" if gguf is not None else "hf" if hf else "adapter"
+    _write([{"event": "export", "format": form, "path": gguf or output, "dtype": dtype} | facts])
+    return 0
+
+
+def _export_adapter(run: str, directory: Path, output: str, dtype: str | None, base: str | None) -> str:
+    from clet.model.adapter import export_adapter
+    from clet.model.export import TYPES
+    from clet.model.initialise import appearing
+    from clet.release import ADAPTER
+
+    if not (directory / ADAPTER).is_dir():
+        raise UsageError(
+            f"{run}: {directory.name} has no adapters: it was not trained with --lora; leave out --adapter"
+        )
+    with appearing(output) as staging:
+        export_adapter(directory / ADAPTER, staging, TYPES[dtype or "float32"], base)
+    return dtype or "float32"
+
+
+def _facts(directory: Path) -> dict[str, Any]:
+    """What release.json says of where the weights come from; {} for a model that is no release."""
+    from clet.release import FACTS, read_facts
+
+    facts = read_facts(directory) if (directory / FACTS).exists() else {}
+    return {name: facts[name] for name in TOLD if facts.get(name) is not None}
+
+
 def _moved(run: str, tier: str, before: int | None, number: int) -> None:
     log.info(f"{run}: {tier} is release {number}, was {before or 'unset'}", event="link")
     _write([{"event": "link", "link": tier, "release": number, "before": before}])
@@ -114,4 +202,11 @@ def _table(rows: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-SUBCOMMANDS = {"list": list_all, "show": show, "report": report, "promote": promote, "rollback": rollback}
+SUBCOMMANDS = {
+    "list": list_all,
+    "show": show,
+    "report": report,
+    "promote": promote,
+    "rollback": rollback,
+    "export": export,
+}

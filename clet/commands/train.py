@@ -100,6 +100,21 @@ def main(
     ] = None,
     gate: Annotated[str | None, _option("--gate", metavar="NAME", help="Which updates are made: always.")] = None,
     memory: Annotated[str | None, _option("--memory", metavar="NAME", help="Term that keeps the past: none.")] = None,
+    lora: Annotated[
+        int | None, _option("--lora", min=1, metavar="R", help="Train adapters of rank R beside frozen weights.")
+    ] = None,
+    lora_alpha: Annotated[
+        float | None, _option("--lora-alpha", metavar="A", help="Their products are multiplied by A / R (32).")
+    ] = None,
+    lora_targets: Annotated[
+        str | None, _option("--lora-targets", metavar="NAMES", help="all, attention, or names of projections (all).")
+    ] = None,
+    lora_rs: Annotated[
+        bool | None, _option("--lora-rs/--no-lora-rs", help="Divide A, 8 then, by the root of R instead (no).")
+    ] = None,
+    lora_base: Annotated[
+        str | None, _option("--lora-base", metavar="TYPE", help="Frozen weights in float32, or as stored (float32).")
+    ] = None,
     watts: Annotated[
         float | None,
         _option("--watts", metavar="W", help="Estimate joules by W where no counter measures them."),
@@ -143,11 +158,15 @@ def main(
         "warmup": warmup, "schedule": schedule, "release_every": release_every, "save_every": save_every,
         "max_trips": max_trips, "dtype": dtype, "compile": compile, "threads": jobs,
         "recompute": recompute, "optimizer": optimizer, "clip": clip, "gate": gate, "memory": memory,
+        "lora": lora, "lora_alpha": lora_alpha, "lora_targets": lora_targets, "lora_rs": lora_rs,
+        "lora_base": lora_base,
         "lanes": ",".join(lane) if lane else None, "share": share,
     }  # fmt: skip
     order = Order(shards, run, model, given, seed, tokens, follow, device)
     if (worker or sync_every or token_file or ca_file) and not sync:
         raise UsageError("--worker, --sync-every, --token-file and --ca-file need --sync URL")
+    if lora and sync:
+        raise UsageError("--lora --sync: a sync-server exchanges whole weights; leave out one of the two")
     stop = _stop_on_sigterm()
     sink, onlookers = Sink("-"), Onlookers(metrics, report)
 

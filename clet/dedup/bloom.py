@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,11 +205,11 @@ class BloomIndex:
         """Of the filters."""
         return sum(each.mapped.words.nbytes for each in self._generations)
 
-    def admit(self, rows: Rows, supersedes: Sequence[int], threshold: float, jobs: int = 1) -> Decisions:
+    def admit(self, rows: Rows, supersedes: np.ndarray, threshold: float, jobs: int = 1) -> Decisions:
         """Decide about records in order and remember them. `threshold` was fixed when the index was made."""
         size = len(rows.ids)
         out = Decisions(np.zeros(size, np.int8), np.full(size, -1, np.int64), np.full(size, -1.0))
-        whole = (np.asarray(supersedes, np.uint64) > 0) | (np.diff(rows.starts) == 0)
+        whole = (supersedes > 0) | (np.diff(rows.starts) == 0)
         votes = self.votes
         begin = 0
         while begin < size:

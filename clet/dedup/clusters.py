@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from clet.dedup import table
 from clet.dedup.index import Index
 
@@ -54,5 +56,5 @@ class Clusters:
         if len(self._open) >= MAX_CLUSTERS:
             self._open.clear()
         origins = self._index.origins_of(doc)
-        cluster = self._open[doc] = _Cluster(self._index.id_of(doc), origins[: len(origins) - coming])
+        cluster = self._open[doc] = _Cluster(self._index.ids_of(np.array([doc]))[0], origins[: len(origins) - coming])
         return cluster

@@ -20,7 +20,7 @@ import orjson
 
 from clet import codecs
 from clet.batch import Ragged
-from clet.dedup.words import ASCII, WIDE, WordTable, byte_table, find_words, hash_runs, word_base, words_of
+from clet.dedup.words import ASCII, WIDE, WordTable, byte_table, find_words, hash_runs, new_state, word_base, words_of
 from clet.exits import InputError, UsageError
 from clet.kernels import njit
 from clet.record import canonical_text
@@ -162,15 +162,15 @@ def _fill(slots, owners, hashes, files):
 
 @njit
 def _find_rows(ids, offsets, table, ascii_classes, wide, base, key, lengths, slots, owners, num_files, files, runs):
-    words, hashes = np.empty(1 << 12, np.uint64), np.empty(1 << 12, np.uint64)
+    state, words, hashes = new_state(), np.empty(1 << 12, np.uint64), np.empty(1 << 12, np.uint64)
     hits = np.zeros(num_files, np.int64)
     mask = len(slots) - 1
     for row in range(len(offsets) - 1):
         begin, end = offsets[row], offsets[row + 1]
-        count = find_words(ids, begin, end, table, ascii_classes, wide, base, key, words)
+        count = find_words(ids, begin, end, table, ascii_classes, wide, base, key, state, words)
         while count < 0:
             words = np.empty(2 * max(len(words), end - begin), np.uint64)
-            count = find_words(ids, begin, end, table, ascii_classes, wide, base, key, words)
+            count = find_words(ids, begin, end, table, ascii_classes, wide, base, key, state, words)
         if len(hashes) < len(words):
             hashes = np.empty(len(words), np.uint64)
         any_hit = False

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -132,12 +131,16 @@ class Index:
         """Of the segments on disk."""
         return sum(each.num_bytes for each in self._segments)
 
-    def id_of(self, doc: int) -> str:
-        """The id of a document, 32 hex digits; of a forgotten one zeros."""
-        fields = self._document(doc)
-        return (
-            bytes(16).hex() if fields is None else fields[[table.ID_LOW, table.ID_HIGH]].astype("<u8").tobytes().hex()
-        )
+    def ids_of(self, docs: np.ndarray) -> list[str]:
+        """The ids of documents `[n]`, 32 hex digits each; of forgotten ones zeros."""
+        lanes = np.zeros((len(docs), 2), np.dtype("<u8"))
+        is_new = docs >= self.first
+        lanes[is_new] = self._tables.docs[docs[is_new] - self.first][:, [table.ID_LOW, table.ID_HIGH]]
+        for place in np.flatnonzero(~is_new).tolist():
+            if (fields := self._document(int(docs[place]))) is not None:
+                lanes[place] = fields[[table.ID_LOW, table.ID_HIGH]]
+        digits = lanes.tobytes().hex()
+        return [digits[at : at + 32] for at in range(0, len(digits), 32)]
 
     def origins_of(self, doc: int) -> list[int]:
         """Keyed hashes of the origins of a document and of all its repeats so far, one for each."""
@@ -163,25 +166,27 @@ class Index:
                 return 0.0
             other, its_level = holder.sample(doc)
         slots = minhash.new_set()
-        return minhash.similarity(sample, level, other, its_level, slots, np.uint64(0), False)[0]
+        return minhash.similarity(sample, level, other, its_level, slots, minhash.fill_set(slots, sample))
 
-    def admit(self, rows: Rows, supersedes: Sequence[int], threshold: float, jobs: int = 1) -> Decisions:
+    def admit(self, rows: Rows, supersedes: np.ndarray, threshold: float, jobs: int = 1) -> Decisions:
         """Decide about records in order, an earlier one counting for a later one, and remember them.
 
-        `supersedes[i]` is the key of the id that record i replaces, or 0. The result does not depend on `jobs`.
+        `supersedes` [n] has the key of the id that each replaces, or 0. The result does not depend on `jobs`.
         """
         size = len(rows.ids)
         out = Decisions(np.zeros(size, np.int8), np.full(size, -1, np.int64), np.full(size, -1.0))
         known = Known(np.full((size, 3), -1, np.int64), np.zeros((size, 3), np.int64), np.full(size, -1.0))
         self._count_hours(rows.times)
+        replacing = np.append(np.flatnonzero(supersedes), size)
         begin = 0
         while begin < size:
             # Where the tables are full depends on the records alone, not on how they arrived.
             room = min(self._spill_docs - int(self._tables.sizes[table.NUM_DOCS]), self._room_for_keys())
-            end = begin + 1 if supersedes[begin] else min(_next(supersedes, begin), begin + room)
-            own = self._versions(supersedes[begin])
+            following = int(replacing[np.searchsorted(replacing, begin)])  # this record or the next that replaces one
+            end = begin + 1 if following == begin else min(following, begin + room)
+            own = self._versions(int(supersedes[begin]))
             if self._segments:
-                self._look_up(rows, begin, end, own, known, jobs)
+                self._look_up(rows, begin, end, threshold, own, known, jobs)
             values = int(rows.starts[end] - rows.starts[begin])
             self._tables = table.reserve(self._tables, end - begin, values)
             table.admit(
@@ -198,10 +203,12 @@ class Index:
     def _room_for_keys(self) -> int:
         return (SPILL_KEYS - int(self._tables.sizes[table.NUM_KEYS])) // 2
 
-    def _look_up(self, rows: Rows, begin: int, end: int, own: np.ndarray, known: Known, jobs: int) -> None:
+    def _look_up(
+        self, rows: Rows, begin: int, end: int, threshold: float, own: np.ndarray, known: Known, jobs: int
+    ) -> None:
         def work(bounds: tuple[int, int]) -> None:
             for each in self._segments:
-                each.look_up(rows, *bounds, self._window, self._oldest, own, known)
+                each.look_up(rows, *bounds, threshold, self._window, self._oldest, own, known)
 
         if jobs == 1 or end - begin < 2 * jobs:
             work((begin, end))
@@ -351,8 +358,3 @@ class Index:
             "bytes": self.num_bytes,
             "bytes_a_document": round(self.num_bytes / max(1, self.num_remembered), 1),
         }
-
-
-def _next(supersedes: Sequence[int], begin: int) -> int:
-    """The first row behind `begin` that supersedes another, or the number of rows."""
-    return next((i for i in range(begin + 1, len(supersedes)) if supersedes[i]), len(supersedes))

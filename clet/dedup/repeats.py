@@ -21,12 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from clet.batch import Batch, Ragged
-from clet.dedup import exact, minhash, spans, table, words
+from clet.dedup import exact, minhash, notes, spans, table, words
 from clet.dedup.bloom import BloomIndex
 from clet.dedup.clusters import Clusters
 from clet.dedup.decontaminate import Evaluations, file_label
@@ -38,6 +38,7 @@ from clet.stage import Reject
 
 REASONS = {table.EXACT: "exact", table.NEAR: "near"}
 CONTAMINATED, REPEATED = "contaminated", "spans"
+FIELDS = ("id", "origin", "fetched", "meta", notes.NAME)  # of heads, that matter here
 
 
 class TokenBytes(Protocol):
@@ -108,32 +109,28 @@ class _Worker:
             if not len(batch):
                 return batch
         first = len(index)
-        rows, supersedes = self._rows(batch)
+        heads = Heads.of(batch.head, FIELDS)
+        rows = self._rows(batch, heads)
+        supersedes = self._superseded(heads, len(batch))
         decisions = index.admit(rows, supersedes, plan.threshold, plan.jobs)
-        clusters = self._clusters.notes(decisions, rows, first) if self._clusters else None
-        notes: list[dict[str, Any]] = []
-        kept: list[int] = []
-        seen = first
-        for row, verdict in enumerate(decisions.verdict.tolist()):
-            note = {"seen": seen} if verdict == table.KEPT or plan.mark else {}
-            note |= self._note(decisions, row)
-            if clusters:
-                note |= clusters[row]
-            if verdict == table.KEPT:
-                seen += 1
-            elif not plan.mark:
-                reject(batch.take([row]).annotate("dedup", [note]), 0, REASONS[verdict])
-                continue
-            kept.append(row)
-            notes.append(note)
-        passed = batch.take(kept)
-        before = _earlier_notes(passed)
-        for place, earlier in before.items():
-            notes[place] |= {name: earlier[name] for name in ("spans", "cut") if name in earlier}
-        if plan.span and kept:
-            free = np.array([not supersedes[row] and decisions.verdict[row] == table.KEPT for row in kept])
-            passed, notes = self._without_spans(passed, notes, free, reject)
-        return passed.annotate("dedup", notes) if len(passed) else passed
+        is_kept = decisions.verdict == table.KEPT
+        seen = first + np.cumsum(is_kept) - is_kept
+        more = self._notes(decisions)
+        if self._clusters:
+            for row, note in enumerate(self._clusters.notes(decisions, rows, first)):
+                more[row] = more.get(row, {}) | note
+        passed = np.arange(len(batch))
+        if not plan.mark and not is_kept.all():
+            dropped, passed = np.flatnonzero(~is_kept), np.flatnonzero(is_kept)
+            unseen = np.full(len(batch), notes.UNSEEN)
+            why = [REASONS[verdict] for verdict in decisions.verdict[dropped].tolist()]
+            reject(notes.annotated(batch, heads, dropped, unseen, more), why)
+        for row, earlier in _earlier_notes(heads, passed).items():
+            more[row] = more.get(row, {}) | {name: earlier[name] for name in ("spans", "cut") if name in earlier}
+        if plan.span and len(passed):
+            free = (supersedes == 0) & is_kept
+            return self._without_spans(batch, heads, passed, seen, more, free, reject)
+        return notes.annotated(batch, heads, passed, seen, more)
 
     # ---- the parts
 
@@ -146,27 +143,19 @@ class _Worker:
             log.warn("records without text: exact repeats only are found; give --tokenizer to read their tokens")
         return batch.text, self._of_bytes
 
-    def _rows(self, batch: Batch) -> tuple[table.Rows, list[int]]:
+    def _rows(self, batch: Batch, heads: Heads) -> table.Rows:
         secret = self._index.secret
-        heads = Heads.of(batch.head, ("id", "origin", "fetched", "meta"))
         lanes = exact.id_lanes(heads.ids)
         tokens = np.zeros(len(batch), np.uint64)
         if batch.tok is not None:
             tokens = exact.token_keys(batch.tok, secret, batch.fingerprint)
         sketches = minhash.sketch(*self._column(batch), secret, self._plan.jobs, self._index.shape)
-        rows = table.Rows(
-            lanes,
-            exact.id_keys(lanes, secret),
-            tokens,
-            exact.origin_keys(heads.raw("origin"), secret),
-            heads.times("fetched"),
-            *sketches,
-        )
-        return rows, self._superseded(heads, len(batch))
+        keys = exact.id_keys(lanes, secret), tokens, exact.origin_keys(heads, secret)
+        return table.Rows(lanes, *keys, heads.times("fetched"), *sketches)
 
-    def _superseded(self, heads: Heads, size: int) -> list[int]:
-        """The key of the id of the older version that each record says it replaces (`meta.supersedes`), or 0."""
-        out = [0] * size
+    def _superseded(self, heads: Heads, size: int) -> np.ndarray:
+        """Keys `[n]` of the ids of older versions that records say they replace (`meta.supersedes`), or 0."""
+        out = np.zeros(size, np.uint64)
         inside = heads.inside("meta", ("supersedes",))
         for row in np.flatnonzero(inside.has("supersedes")).tolist():
             value = inside.value(row, "supersedes")
@@ -174,72 +163,86 @@ class _Worker:
                 out[row] = exact.id_key(value, self._index.secret)
         return out
 
-    def _note(self, decisions: table.Decisions, row: int) -> dict[str, Any]:
-        of = int(decisions.of[row])
-        if of < 0:
-            return {}
-        verdict = decisions.verdict[row]
-        note: dict[str, Any] = {"updates" if verdict == table.KEPT else "of": self._index.id_of(of)}
-        if self._plan.mark and verdict != table.KEPT:
-            note["repeat"] = REASONS[verdict]
-        if decisions.similarity[row] >= 0:
-            note["jaccard"] = round(float(decisions.similarity[row]), 4)
-        return note
+    def _notes(self, decisions: table.Decisions) -> dict[int, notes.Note]:
+        """What to say of records that repeat or supersede another, by row; nothing of one that filters knew."""
+        verdicts, of = decisions.verdict, decisions.of
+        out: dict[int, notes.Note] = {row: {} for row in np.flatnonzero(verdicts != table.KEPT).tolist()}
+        related = np.flatnonzero(of >= 0)
+        idents = self._index.ids_of(of[related]) if len(related) else []
+        for row, ident in zip(related.tolist(), idents, strict=True):
+            verdict = int(verdicts[row])
+            note: notes.Note = {"updates" if verdict == table.KEPT else "of": ident}
+            if self._plan.mark and verdict != table.KEPT:
+                note["repeat"] = REASONS[verdict]
+            if decisions.similarity[row] >= 0:
+                note["jaccard"] = round(float(decisions.similarity[row]), 4)
+            out[row] = note
+        return out
 
     def _decontaminate(self, batch: Batch, reject: Reject) -> Batch:
         evaluations = self._plan.against
         files, runs = evaluations.find(*self._column(batch))
-        for row in np.flatnonzero(files >= 0).tolist():
-            note = {"against": file_label(evaluations.names[files[row]]), "runs": int(runs[row])}
-            reject(batch.take([row]).annotate("dedup", [note]), 0, CONTAMINATED)
+        rows = np.flatnonzero(files >= 0)
+        if not len(rows):
+            return batch
+        names = [file_label(name) for name in evaluations.names]
+        more = {row: {"against": names[files[row]], "runs": int(runs[row])} for row in rows.tolist()}
+        heads = Heads.of(batch.head, (notes.NAME,))
+        dropped = notes.annotated(batch, heads, rows, np.full(len(batch), notes.UNSEEN), more)
+        reject(dropped, [CONTAMINATED] * len(rows))
         return batch.take(files < 0)
 
     def _without_spans(
-        self, batch: Batch, notes: list[dict[str, Any]], free: np.ndarray, reject: Reject
-    ) -> tuple[Batch, list[dict[str, Any]]]:
-        """The batch with repeated spans masked or cut; records of which too little is left are dropped.
+        self,
+        batch: Batch,
+        heads: Heads,
+        passed: np.ndarray,
+        seen: np.ndarray,
+        more: dict[int, notes.Note],
+        free: np.ndarray,
+        reject: Reject,
+    ) -> Batch:
+        """The records `passed` with repeated spans masked or cut, but for those of which too little is left.
 
         Spans of records that are not `free` (new versions, marked repeats) are remembered and left alone.
         """
         plan, index = self._plan, self._index
         self._check_span_tokenizer(batch.fingerprint)
         key = exact.stream_key(index.secret, batch.fingerprint)
-        lengths = batch.tok.lengths
-        most = np.where(
-            free, np.maximum(lengths - plan.span, 0), lengths
-        )  # that may be repeated in a record that stays
-        hashes, starts, offsets = spans.sampled_windows(batch.tok, plan.span, key)
+        tok, free = batch.take(passed).tok, free[passed]
+        # What may be repeated in a record that stays.
+        most = np.where(free, np.maximum(tok.lengths - plan.span, 0), tok.lengths)
+        hashes, starts, offsets = spans.sampled_windows(tok, plan.span, key)
         known = index.find_spans(hashes)
         repeated, counts = spans.find_repeated(hashes, starts, offsets, plan.span, known, index.new_spans, most)
-        if not len(repeated):
-            return batch, notes
         ends = np.cumsum(counts)
         remove = np.zeros(len(batch.tok.values), np.bool_)
-        keep = np.ones(len(batch), np.bool_)
-        for row in np.flatnonzero((counts > 0) & free).tolist():
-            mine = repeated[ends[row] - counts[row] : ends[row]].tolist()
+        keep = np.ones(len(passed), np.bool_)
+        for place in np.flatnonzero((counts > 0) & free).tolist():
+            row = int(passed[place])
+            mine = repeated[ends[place] - counts[place] : ends[place]].tolist()
             covered = sum(end - start for start, end in mine)
             self._found.repeated_tokens += covered
-            cut = (
-                plan.cut and "cut" not in notes[row]
-            )  # where it was cut before, positions would no longer be told apart
+            note = more.setdefault(row, {})
+            cut = plan.cut and "cut" not in note  # cut once more, positions would no longer be told apart
             if cut:
-                notes[row] = notes[row] | {"cut": mine}
+                note["cut"] = mine
             else:
-                notes[row] = notes[row] | {"spans": _joined(notes[row].get("spans", []), mine)}
-            if covered > most[row]:
-                keep[row] = False
-                reject(batch.take([row]).annotate("dedup", [notes[row]]), 0, REPEATED)
+                note["spans"] = _joined(note.get("spans", []), mine)
+            if covered > most[place]:
+                keep[place] = False
             elif cut:
-                begin = int(batch.tok.offsets[row])
-                for start, end in mine:
-                    remove[begin + start : begin + end] = True
-                if "spans" in notes[row]:
-                    left = np.concatenate(([0], np.cumsum(~remove[begin : begin + int(lengths[row])])))
-                    notes[row]["spans"] = _moved(notes[row]["spans"], left)
+                begin, end = batch.tok.offsets[row : row + 2].tolist()
+                for start, stop in mine:
+                    remove[begin + start : begin + stop] = True
+                if "spans" in note:
+                    note["spans"] = _moved(note["spans"], np.concatenate(([0], np.cumsum(~remove[begin:end]))))
+        if not keep.all():
+            dropped = notes.annotated(batch, heads, passed[~keep], seen, more)
+            reject(dropped, [REPEATED] * len(dropped))
         if remove.any():
             batch = self._cut(batch, remove)
-        return batch.take(keep), [note for row, note in enumerate(notes) if keep[row]]
+        return notes.annotated(batch, heads, passed[keep], seen, more)
 
     def _check_span_tokenizer(self, fingerprint: str) -> None:
         """Say once that spans of another tokenizer will not be found: they are known by their ids."""
@@ -273,15 +276,14 @@ class _Worker:
         return replace(batch, text=cut, has_text=has_text, tok=Ragged(tok.values[~remove], offsets))
 
 
-def _earlier_notes(batch: Batch) -> dict[int, dict[str, Any]]:
+def _earlier_notes(heads: Heads, rows: np.ndarray) -> dict[int, notes.Note]:
     """What an earlier deduplication said of records, by row: masks are not forgotten."""
-    heads = Heads.of(batch.head, ("dedup",))
-    found = {row: heads.value(row, "dedup") for row in np.flatnonzero(heads.has("dedup")).tolist()}
+    found = {row: heads.value(row, notes.NAME) for row in rows[heads.has(notes.NAME)[rows]].tolist()}
     return {row: {name: value for name, value in note.items() if _is_spans(value)}
             for row, note in found.items() if isinstance(note, dict)}  # fmt: skip
 
 
-def _is_spans(value: Any) -> bool:
+def _is_spans(value: object) -> bool:
     return isinstance(value, list) and all(
         isinstance(each, list) and len(each) == 2 and all(type(n) is int and n >= 0 for n in each) for each in value
     )

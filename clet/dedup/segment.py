@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clet.dedup.minhash import BANDS, add_to_set, new_set, similarity
+from clet.dedup.minhash import BANDS, fill_set, new_set, similarity, similarity_bound
 from clet.dedup.table import (
     BUCKET,
     BY_ID,
@@ -34,7 +34,7 @@ from clet.dedup.table import (
     is_among,
 )
 from clet.exits import InputError
-from clet.kernels import njit
+from clet.kernels import leaf, njit
 from clet.pages import Pages, PageWriter, check_words, half, word
 
 PER_BUCKET = 8  # entries between two of a directory
@@ -137,10 +137,18 @@ class Segment:
         return self.pages.mapped.words[begin + 2 * bounds[0] + 1 : begin + 2 * bounds[1] : 2]
 
     def look_up(
-        self, rows: Rows, begin: int, end: int, window: int, oldest: int, own: np.ndarray, known: Known
+        self,
+        rows: Rows,
+        begin: int,
+        end: int,
+        threshold: float,
+        window: int,
+        oldest: int,
+        own: np.ndarray,
+        known: Known,
     ) -> None:
         """Add to `known` what this segment knows of records `begin` to `end`; before `oldest` all is forgotten."""
-        look_up(self.pages.mapped, self.layout, rows, begin, end, window, oldest, own, known)
+        look_up(self.pages.mapped, self.layout, rows, begin, end, threshold, window, oldest, own, known)
         self.pages.check()
 
     def find_spans(self, hashes: np.ndarray, found: np.ndarray) -> None:
@@ -152,13 +160,13 @@ class Segment:
 # ---- lookups
 
 
-@njit
+@leaf
 def _bounds(mapped, directory, shift, key):
     bucket = np.int64(key >> _U(shift))
     return np.int64(half(mapped, directory, bucket)), np.int64(half(mapped, directory, bucket + 1))
 
 
-@njit
+@leaf
 def _find_key(mapped, layout, key, time, window, oldest):
     """(document behind a key, its time): the earliest within the window; (-1, 0)."""
     low, high = _bounds(mapped, layout.key_dir, layout.key_shift, key)
@@ -202,10 +210,9 @@ def event_range(mapped, begin, count, owner):
 
 
 @njit
-def look_up(mapped, layout, rows, begin, end, window, oldest, own, known):
+def look_up(mapped, layout, rows, begin, end, threshold, window, oldest, own, known):
     """See Segment.look_up."""
-    query, query_epoch = new_set(), _U(0)
-    seen, seen_epoch = new_set(), _U(0)
+    query, candidates = new_set(), np.empty(BANDS * BUCKET, np.int64)
     for row in range(begin, end):
         time = rows.times[row]
         for which in (BY_ID, BY_TOKENS):
@@ -217,37 +224,45 @@ def look_up(mapped, layout, rows, begin, end, window, oldest, own, known):
             continue  # similarity will not be asked for
         if rows.starts[row + 1] == rows.starts[row]:
             continue
-        sample = rows.values[rows.starts[row] : rows.starts[row + 1]]
-        seen_epoch += _U(1)
-        filled = False
-        for i in range(BANDS):
-            wanted = _U(rows.bands[row, i])
-            low, high = _bounds(mapped, layout.band_dir, layout.band_shift, wanted << _S32)
-            for at in range(low, high):
-                entry = word(mapped, layout.bands + at)
-                if entry >> _S32 != wanted:
-                    continue
-                doc = np.int64(entry & _LOW)
-                if not add_to_set(seen, seen_epoch, _U(doc)) or is_among(layout.first + doc, own):
-                    continue
-                fields = layout.docs + DOC_WORDS * doc
-                then = np.int64(word(mapped, fields + TIME))
-                if not in_window(then, time, window):
-                    continue
-                start = np.int64(word(mapped, fields - DOC_WORDS + VALUES_END)) if doc else 0
-                stop = np.int64(word(mapped, fields + VALUES_END))
-                check_words(mapped, layout.values + start // 2, layout.values + (stop + 1) // 2)
-                other = mapped.halves[2 * layout.values + start : 2 * layout.values + stop]
-                level = np.int64(word(mapped, fields + LEVEL))
-                j, query_epoch = similarity(
-                    sample, np.int64(rows.levels[row]), other, level, query, query_epoch, filled
-                )
-                filled = True
-                number = layout.first + doc
-                better = j > known.similarity[row]
-                if better or (j == known.similarity[row] and number < known.docs[row, SIMILAR]):
-                    known.docs[row, SIMILAR], known.times[row, SIMILAR] = number, then
-                    known.similarity[row] = j
+        sample, level = rows.values[rows.starts[row] : rows.starts[row + 1]], np.int64(rows.levels[row])
+        filled, shift = False, _U(0)
+        for doc in candidates[: _candidates(mapped, layout, rows.bands[row], candidates)]:
+            number = layout.first + doc
+            fields = layout.docs + DOC_WORDS * doc
+            start = np.int64(word(mapped, fields - DOC_WORDS + VALUES_END)) if doc else 0
+            stop = np.int64(word(mapped, fields + VALUES_END))
+            its_level = np.int64(word(mapped, fields + LEVEL))
+            bound = similarity_bound(len(sample), level, stop - start, its_level)
+            if bound < max(threshold, known.similarity[row]) or is_among(number, own):
+                continue
+            then = np.int64(word(mapped, fields + TIME))
+            if not in_window(then, time, window):
+                continue
+            check_words(mapped, layout.values + start // 2, layout.values + (stop + 1) // 2)
+            other = mapped.halves[2 * layout.values + start : 2 * layout.values + stop]
+            if not filled:
+                filled, shift = True, fill_set(query, sample)
+            j = similarity(sample, level, other, its_level, query, shift)
+            better = j > known.similarity[row]
+            if better or (j == known.similarity[row] and number < known.docs[row, SIMILAR]):
+                known.docs[row, SIMILAR], known.times[row, SIMILAR] = number, then
+                known.similarity[row] = j
+
+
+@leaf
+def _candidates(mapped, layout, bands, found):
+    """How many documents share a band; they are in `found`, by their number in the segment."""
+    count = 0
+    for i in range(BANDS):
+        wanted = _U(bands[i])
+        low, high = _bounds(mapped, layout.band_dir, layout.band_shift, wanted << _S32)
+        for at in range(low, high):
+            entry = word(mapped, layout.bands + at)
+            doc = np.int64(entry & _LOW)
+            if entry >> _S32 == wanted and count < len(found) and not is_among(doc, found[:count]):
+                found[count] = doc
+                count += 1
+    return count
 
 
 # ---- writing

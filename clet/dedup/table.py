@@ -3,10 +3,12 @@ record.
 
 `admit` decides about the records of a batch in order and inserts what it keeps, so that an earlier record of a batch
 counts for a later one; what the segments on disk know of them it is told (`clet.dedup.segment.look_up`). All tables
-use linear probing, are at most half full (`Tables` are grown beforehand) and never delete.
+use linear probing, are at most half full (`Tables` are grown beforehand) and never delete. A record's slots are read
+while the one before it is decided about, and each is walked to its end once, for the lookup and for the insertion.
 
 A slot of the band table holds a document's number plus one above the 32-bit hash of a band: a wrong hit (one in 2^32 a
-slot visited) costs one comparison, since every candidate is confirmed. At most BUCKET documents are kept under one
+slot visited) costs one comparison, since every candidate is confirmed; but for those whose sample is so much shorter or
+longer that they cannot be similar enough. At most BUCKET documents are kept under one
 band hash: a flood of documents that share a template cannot make later lookups long, and what two of them share with
 each other they share in bands that the template does not fill.
 """
@@ -17,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clet.dedup.minhash import BANDS, add_to_set, new_set, similarity
+from clet.dedup.minhash import BANDS, fill_set, new_set, similarity, similarity_bound
 from clet.dedup.words import mix
-from clet.kernels import njit
+from clet.kernels import leaf, njit
 
 BUCKET = 8  # documents under one band hash: a lookup confirms at most BANDS * BUCKET = 256, about 1 ms
 MIN_SLOTS = 1 << 10
@@ -62,7 +64,7 @@ class Known(NamedTuple):
 
     docs: np.ndarray  # [n, 3] int64; -1 for none
     times: np.ndarray  # [n, 3] int64: of these documents
-    similarity: np.ndarray  # [n] float64: Jaccard with the most similar one; -1.0
+    similarity: np.ndarray  # [n] float64: Jaccard with the most similar one; -1.0 where none may be similar enough
 
 
 class Tables(NamedTuple):
@@ -127,13 +129,13 @@ def _longer(array: np.ndarray, need: int) -> np.ndarray:
     return out
 
 
-@njit
+@leaf
 def in_window(doc_time, time, window):
     """Whether a document still counts for a record; where a time is not known it does."""
     return window <= 0 or doc_time == 0 or time == 0 or time - doc_time <= window
 
 
-@njit
+@leaf
 def find_key(t, key, time, window, oldest):
     """(document behind a key, its time): the earliest from `oldest` on and within the window; (-1, 0)."""
     mask = len(t.key_slots) - 1
@@ -147,7 +149,7 @@ def find_key(t, key, time, window, oldest):
     return -1, 0
 
 
-@njit
+@leaf
 def _add_key(t, key, owner, time):
     entry = t.sizes[NUM_KEYS]
     t.sizes[NUM_KEYS] += 1
@@ -159,23 +161,8 @@ def _add_key(t, key, owner, time):
     t.key_slots[at] = entry + 1
 
 
-@njit
-def _add_band(t, band, doc):
-    mask = len(t.band_slots) - 1
-    at = np.int64(band) & mask
-    same = 0
-    while t.band_slots[at]:
-        if (t.band_slots[at] & _LOW) == _U(band):
-            same += 1
-            if same == BUCKET:
-                return
-        at = (at + 1) & mask
-    t.band_slots[at] = (_U(doc + 1) << _S32) | _U(band)
-    t.sizes[NUM_BANDS] += 1
-
-
-@njit
-def _add_document(t, rows, row, prior, first):
+@leaf
+def _add_document(t, rows, row, prior, first, places, sames):
     doc = t.sizes[NUM_DOCS]
     t.sizes[NUM_DOCS] += 1
     _add_key(t, rows.id_keys[row], first + doc, rows.times[row])
@@ -183,16 +170,30 @@ def _add_document(t, rows, row, prior, first):
         _add_key(t, rows.tokens[row], first + doc, rows.times[row])
     begin, end = rows.starts[row], rows.starts[row + 1]
     at = t.sizes[NUM_VALUES]
-    for i in range(begin, end):
-        t.values[at + i - begin] = rows.values[i]
+    source, target = rows.values[begin:end], t.values[at : at + end - begin]
+    for i in range(_U(end - begin)):
+        target[i] = source[i]
     t.sizes[NUM_VALUES] = at + end - begin
     fields = t.docs[doc]
     fields[ID_LOW], fields[ID_HIGH] = rows.ids[row, 0], rows.ids[row, 1]
     fields[ORIGIN], fields[TIME], fields[PRIOR] = rows.origins[row], _U(rows.times[row]), _U(prior + 1)
     fields[VALUES_END], fields[LEVEL] = _U(at + end - begin), _U(rows.levels[row])
     if end > begin:
-        for i in range(BANDS):
-            _add_band(t, rows.bands[row, i], doc)
+        _add_bands(t, rows.bands[row], doc, places, sames)
+
+
+@leaf
+def _add_bands(t, bands, doc, places, sames):
+    """Put a document under its bands, from where `_candidates` found room on: others of them may be there by now."""
+    mask = _U(len(t.band_slots) - 1)
+    for i in range(_U(BANDS)):
+        at, same = places[i], sames[i]
+        while t.band_slots[at]:
+            same += (t.band_slots[at] & _LOW) == _U(bands[i])
+            at = (at + _U(1)) & mask
+        if same < BUCKET:
+            t.band_slots[at] = (_U(doc + 1) << _S32) | _U(bands[i])
+            t.sizes[NUM_BANDS] += 1
 
 
 @njit
@@ -202,7 +203,7 @@ def sample_in(t, doc):
     return t.values[np.int64(begin) : np.int64(t.docs[doc, VALUES_END])], np.int64(t.docs[doc, LEVEL])
 
 
-@njit
+@leaf
 def is_among(doc, documents):
     """Whether a document is in a short list."""
     found = False
@@ -211,29 +212,56 @@ def is_among(doc, documents):
     return found
 
 
-@njit
-def _most_similar(t, rows, row, first, window, own, query, query_epoch, seen, seen_epoch):
-    """(document, J, epoch): the most similar candidate but `own`, the earliest of equals; (-1, -1.0, epoch)."""
-    best, best_j, filled = -1, -1.0, False
-    sample = rows.values[rows.starts[row] : rows.starts[row + 1]]
-    mask = len(t.band_slots) - 1
-    for i in range(BANDS):
-        band = rows.bands[row, i]
-        at = np.int64(band) & mask
+@leaf
+def _candidates(t, bands, places, sames, found):
+    """How many documents share a band: they are in `found`. For each band the free slot, and how many it has."""
+    mask = _U(len(t.band_slots) - 1)
+    count = 0
+    for i in range(_U(BANDS)):
+        at, same = _U(bands[i]) & mask, 0
         while t.band_slots[at]:
-            if (t.band_slots[at] & _LOW) == _U(band):
-                doc = np.int64(t.band_slots[at] >> _S32) - 1
-                fresh = add_to_set(seen, seen_epoch, _U(doc)) and not is_among(first + doc, own)
-                if fresh and in_window(np.int64(t.docs[doc, TIME]), rows.times[row], window):
-                    other, level = sample_in(t, doc)
-                    j, query_epoch = similarity(
-                        sample, np.int64(rows.levels[row]), other, level, query, query_epoch, filled
-                    )
-                    filled = True
-                    if j > best_j or (j == best_j and first + doc < best):
-                        best, best_j = first + doc, j
-            at = (at + 1) & mask
-    return best, best_j, query_epoch
+            slot = t.band_slots[at]
+            if (slot & _LOW) == _U(bands[i]):
+                same += 1
+                doc = np.int64(slot >> _S32) - 1
+                if not is_among(doc, found[:count]):
+                    found[count] = doc
+                    count += 1
+            at = (at + _U(1)) & mask
+        places[i], sames[i] = at, same
+    return count
+
+
+@njit
+def _most_similar(t, rows, row, first, threshold, window, own, candidates, query):
+    """(document, J): the most similar candidate but `own`, the earliest of equals; (-1, -1.0) if none can reach it."""
+    best, best_j = -1, -1.0
+    sample, level = rows.values[rows.starts[row] : rows.starts[row + 1]], np.int64(rows.levels[row])
+    filled, shift = False, _U(0)
+    for doc in candidates:
+        other, its_level = sample_in(t, doc)
+        bound = similarity_bound(len(sample), level, len(other), its_level)
+        if bound < max(threshold, best_j) or is_among(first + doc, own):
+            continue
+        if not in_window(np.int64(t.docs[doc, TIME]), rows.times[row], window):
+            continue
+        if not filled:
+            filled, shift = True, fill_set(query, sample)
+        j = similarity(sample, level, other, its_level, query, shift)
+        if j > best_j or (j == best_j and first + doc < best):
+            best, best_j = first + doc, j
+    return best, best_j
+
+
+@leaf
+def _touch(t, rows, row):
+    """Read the slots that a record will be looked up in, many at a time, so that they are near when it comes."""
+    touched = _U(t.key_slots[mix(rows.id_keys[row]) & _U(len(t.key_slots) - 1)])
+    touched ^= _U(t.key_slots[mix(rows.tokens[row]) & _U(len(t.key_slots) - 1)])
+    mask = _U(len(t.band_slots) - 1)
+    for i in range(_U(BANDS)):
+        touched ^= t.band_slots[_U(rows.bands[row, i]) & mask]
+    return touched
 
 
 @njit
@@ -242,11 +270,13 @@ def admit(t, rows, begin, end, first, oldest, threshold, window, own, known, out
 
     `own` are earlier versions of these records, which are no candidates; the first of them, if there is any, is what
     they supersede. Documents before `oldest` are forgotten, those from `first` on are in the tables. `known` says what
-    is in segments (see Known). `out` are Decisions to fill.
+    is in segments (see Known). `out` are Decisions to fill. What is returned means nothing.
     """
-    query, query_epoch = new_set(), _U(0)
-    seen, seen_epoch = new_set(), _U(0)
+    query, candidates = new_set(), np.empty(BANDS * BUCKET, np.int64)
+    places, sames = np.empty(BANDS, np.uint64), np.empty(BANDS, np.int64)
+    touched = _U(0)
     for row in range(begin, end):
+        touched ^= _touch(t, rows, min(row + 1, end - 1))
         time = rows.times[row]
         out.of[row], out.similarity[row] = -1, -1.0
         same, then = known.docs[row, BY_ID], known.times[row, BY_ID]
@@ -266,8 +296,8 @@ def admit(t, rows, begin, end, first, oldest, threshold, window, own, known, out
                 _add_event(t, same, rows.origins[row])
                 continue
         if rows.starts[row + 1] > rows.starts[row]:
-            seen_epoch += _U(1)
-            near, j, query_epoch = _most_similar(t, rows, row, first, window, own, query, query_epoch, seen, seen_epoch)
+            found = candidates[: _candidates(t, rows.bands[row], places, sames, candidates)]
+            near, j = _most_similar(t, rows, row, first, threshold, window, own, found, query)
             then = np.int64(t.docs[near - first, TIME]) if near >= 0 else 0
             if known.docs[row, SIMILAR] >= 0 and known.similarity[row] >= j:  # documents in segments are earlier
                 near, j, then = known.docs[row, SIMILAR], known.similarity[row], known.times[row, SIMILAR]
@@ -278,10 +308,11 @@ def admit(t, rows, begin, end, first, oldest, threshold, window, own, known, out
                 continue
         prior = own[0] if len(own) else -1
         out.verdict[row], out.of[row] = KEPT, prior
-        _add_document(t, rows, row, prior, first)
+        _add_document(t, rows, row, prior, first, places, sames)
+    return touched
 
 
-@njit
+@leaf
 def _add_event(t, owner, origin):
     at = t.sizes[NUM_EVENTS]
     t.events[at, 0], t.events[at, 1] = _U(owner), origin

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -26,6 +27,8 @@ from clet.state import fsync_directory, write_atomically
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+ADAPTER_CONFIG = "adapter_config.json"  # peft's
+GENERATION = "generation_config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -64,6 +67,11 @@ def read_json(path: Path, max_bytes: int) -> dict[str, object]:
 def read_config(directory: str | Path) -> ModelConfig:
     """The validated `config.json` of a model directory; `InputError` says what is wrong with it."""
     path = Path(directory) / "config.json"
+    if not path.exists() and path.with_name(ADAPTER_CONFIG).is_file():
+        raise InputError(
+            f"{directory}: an adapter without the model it belongs to; merge the two where peft is installed "
+            "(merge_and_unload, save_pretrained)"
+        )
     try:
         return ModelConfig.from_hf(read_json(path, MAX_CONFIG_BYTES))
     except InputError as error:
@@ -133,9 +141,12 @@ def check_tied_head(directory: str | Path, config: ModelConfig) -> None:
 
 
 def load_model(
-    directory: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    directory: str | Path, dtype: torch.dtype | None = torch.float32, device: torch.device | str = "cpu"
 ) -> Decoder:
-    """The model of a directory, converted to `dtype`, in evaluation mode; `InputError` names what does not fit."""
+    """The model of a directory, converted to `dtype`, in evaluation mode; `InputError` names what does not fit.
+
+    With `dtype` None every tensor keeps the type in which it is stored.
+    """
     config = read_config(directory)
     files = check_weights(directory, config)
     check_tied_head(directory, config)
@@ -154,20 +165,21 @@ def load_model(
 def save_model(model: Decoder, directory: str | Path, *, source_dir: str | Path | None = None) -> None:
     """Write `model` as a Hugging Face directory that transformers loads, in the type its weights have.
 
-    Tokenizer and chat template are copied from `source_dir`, byte for byte. `WriteError` when the disk refuses.
+    Tokenizer, chat template and generation settings are copied from `source_dir`, byte for byte. `WriteError` when the
+    disk refuses.
     """
     directory = Path(directory)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     dtype = DTYPE_NAMES[model.head_weight.dtype]
-    with _write_errors(directory):
+    with write_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        with _replacing(directory / WEIGHTS) as temporary:
+        with replacing(directory / WEIGHTS) as temporary:
             save_file(state, temporary, metadata={"format": "pt"})
-        for name in TOKENIZER_FILES if source_dir is not None else ():
+        write_json(directory / GENERATION, generation_config(model.config))
+        for name in (*TOKENIZER_FILES, GENERATION) if source_dir is not None else ():
             if (Path(source_dir) / name).is_file():
-                with _replacing(directory / name) as temporary:
+                with replacing(directory / name) as temporary:
                     shutil.copyfile(Path(source_dir) / name, temporary)
-        write_json(directory / "generation_config.json", generation_config(model.config))
         write_json(directory / "config.json", model.config.to_hf(dtype))
 
 
@@ -178,7 +190,7 @@ def generation_config(config: ModelConfig) -> dict[str, object]:
 
 def write_json(path: Path, document: dict[str, object]) -> None:
     """Write `document` to `path`, whole or not at all."""
-    with _write_errors(path):
+    with write_errors(path):
         write_atomically(path, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
@@ -187,8 +199,14 @@ def state_root(model: Decoder) -> str:
 
     Equal weights in another type have another root. Reads each weight once; no copy beyond one tensor.
     """
+    return tensors_root(model.state_dict())
+
+
+def tensors_root(state: Mapping[str, torch.Tensor], dtype: torch.dtype | None = None) -> str:
+    """The same of any tensors by name; with `dtype` as it would be had they been converted to that."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(state.items()):
+        tensor = tensor if dtype is None else tensor.to(dtype)
         header = json.dumps([name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)])
         digest.update(header.encode() + b"\n")
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -213,7 +231,7 @@ def _check_tensor(path: Path, tensors, name: str, shape: tuple[int, ...]) -> Non
 
 
 @contextlib.contextmanager
-def _replacing(path: Path):
+def replacing(path: Path):
     """A temporary path beside `path`, made durable and renamed to it at the end."""
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -227,7 +245,8 @@ def _replacing(path: Path):
 
 
 @contextlib.contextmanager
-def _write_errors(path: Path):
+def write_errors(path: Path):
+    """What the disk or safetensors refuses, as a `WriteError` about `path`."""
     try:
         yield
     except OSError as error:

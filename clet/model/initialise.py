@@ -81,7 +81,7 @@ def create(
     if vocab is not None:
         check_vocab_size(vocab)
     config = preset_config(preset, vocab_size=vocab, moe=moe)
-    with _appearing(directory) as staging:
+    with appearing(directory) as staging:
         tokenizer_json = train_vocabulary(texts, config.vocab_size)
         config = replace(config, eos_token_ids=EOS_IDS)
         (staging / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
@@ -104,11 +104,11 @@ def adopt(source: str | Path, directory: str | Path) -> Made:
     config = read_config(source)
     check_weights(source, config)
     check_tied_head(source, config)
-    used = _check_tokenizer(source, config)
+    used = check_tokenizer(source, config)
     weights = [path.name for path in weight_files(source)]
     optional = (*TOKENIZER_FILES, "generation_config.json", INDEX if (source / INDEX).is_file() else "")
     names = ["config.json", *weights, *(name for name in optional if name and (source / name).is_file())]
-    with _appearing(directory) as staging:
+    with appearing(directory) as staging:
         hashes = {name: _copy(source / name, staging / name) for name in names}
         if "generation_config.json" not in hashes:
             write_json(staging / "generation_config.json", generation_config(config))
@@ -116,7 +116,7 @@ def adopt(source: str | Path, directory: str | Path) -> Made:
     return Made(config, used, hashes)
 
 
-def _check_tokenizer(source: Path, config: ModelConfig) -> int:
+def check_tokenizer(source: Path, config: ModelConfig) -> int:
     """The number of ids that the tokenizer of `source` uses, no more than the model has."""
     path = source / "tokenizer.json"
     try:
@@ -146,7 +146,7 @@ def _copy(source: Path, target: Path) -> str:
 
 
 @contextlib.contextmanager
-def _appearing(directory: str | Path) -> Iterator[Path]:
+def appearing(directory: str | Path) -> Iterator[Path]:
     """A staging folder whose content becomes `directory`, or vanishes. UsageError unless that is absent or empty.
 
     An absent directory appears by one rename. An empty one is kept, since it may be a mount or somebody's working

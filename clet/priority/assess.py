@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.kernels import njit
-from clet.priority.burst import Bursts, is_settled, new_bursts, watch
+from clet.priority.burst import Bursts, is_settled, new_bursts, note_trust, tag_of, watch
 from clet.priority.credibility import (
     CORRECTION,
     DOCS,
@@ -29,11 +29,13 @@ from clet.priority.credibility import (
 )
 from clet.priority.lookalike import KEYS, family_keys
 from clet.priority.novelty import (
+    PIECE,
     TOTAL,
     WEIGHT,
     Grams,
     density,
     learn,
+    look_up,
     new_grams,
     new_scale,
     note_density,
@@ -71,11 +73,12 @@ class Findings(NamedTuple):
 
 def new_memory(origins: int) -> Memory:
     """Nothing remembered, room for a number of origins."""
+    grams = new_grams()
     return Memory(
-        new_grams(),
+        grams,
         new_scale(),
         new_topics(),
-        new_bursts(),
+        new_bursts(grams.three.view(np.uint64)),
         new_reputation(origins),
         np.zeros(1 << CORRECTED_BITS, np.uint64),
         np.zeros(1, np.int64),
@@ -131,18 +134,18 @@ def is_corrected(m, topic, family, established):
 
 
 @njit
-def assess(m, ids, offsets, begin, end, days, origins, families, dropped, wrong, correction, old, out):
-    """Fill `out` for the documents `begin` to `end` of a batch whose ids `[m]` uint32 are bounded by `offsets`.
+def assess(m, ids, offsets, begin, stop, days, origins, families, dropped, wrong, correction, old, out):
+    """Fill `out` for the documents `begin` to `stop` of a batch whose ids `[m]` are bounded by `offsets`.
 
     `dropped` documents count for their origin only; `wrong` ones count against it. `correction` says that a document
     corrects something, `old` `[n]` is the cluster that it names, or 0.
     """
     longest = 2
-    for row in range(begin, end):
+    for row in range(begin, stop):
         longest = max(longest, offsets[row + 1] - offsets[row])
     pairs, triples = np.zeros(longest, np.uint64), np.zeros(longest, np.uint64)
-    seen = np.zeros((2, longest), np.float32)
-    for row in range(begin, end):
+    seen, chances = np.zeros((3, longest), np.float32), np.zeros(longest)
+    for row in range(begin, stop):
         origin, day, family = origins[row], days[row], families[row]
         r = m.reputation
         decay(r, origin, day)
@@ -155,17 +158,26 @@ def assess(m, ids, offsets, begin, end, days, origins, families, dropped, wrong,
         first, last = offsets[row], offsets[row + 1]
         size = last - first
         known = m.grams.sums[TOTAL] / m.grams.sums[WEIGHT]
-        bits = density(m.grams, ids, first, last, pairs, triples, seen)
+        trusted = standing(r, origin) >= PROVEN
+        note_trust(m.bursts, trusted)
+        alarm, place, weight = False, np.int64(-1), m.grams.sums[WEIGHT]
+        for at in range(0, size, PIECE):
+            end = min(at + PIECE, size)
+            look_up(m.grams, ids, first, at, end, pairs, triples, seen)
+            found, place = watch(
+                m.bursts, triples, seen[2], at, end, weight, m.count[0], day, origin, family, trusted, place
+            )
+            alarm |= found
+        alarm = alarm and not trusted and is_settled(m.bursts, known)
+        tag = tag_of(m.bursts, place)
+        out.alarm[row], out.phrase[row], out.tag[row] = alarm, -1 if trusted else place, tag
+        bits = density(m.grams, seen, size, chances)
         out.bits[row], out.novelty[row] = bits, novelty(m.scale, bits, known)
-        topic = assign(m.topics, pairs, seen, size, known)
+        topic = assign(m.topics, pairs, seen[1], size, known)
         out.topic[row] = topic
         echo = _echo(m, topic, origin, family)
         if echo >= ESTABLISHED:
             r.period[origin, ECHOED] += 1.0
-        trusted = standing(r, origin) >= PROVEN
-        alarm, place, tag = watch(m.bursts, triples, seen, size, m.count[0], day, origin, family, trusted)
-        alarm = alarm and not trusted and is_settled(m.bursts, known)
-        out.alarm[row], out.phrase[row], out.tag[row] = alarm, -1 if trusted else place, tag
         family_keys(triples, size, out.keys[row])
         if alarm and not wrong[row]:
             r.period[origin, WRONG] += 1.0

@@ -15,8 +15,9 @@ familiar phrases, and one that a proven origin repeats, be it to report on the a
 Where the world is mostly unknown, every phrase is; so there is no alarm before SETTLED_TOKENS were learned and at
 least TRUSTED_SHARE of the recent documents came from proven origins.
 
-The table has 2^20 places of 16 bytes without chains: a phrase met in several documents keeps its place for the window,
-one met in a single document gives way to a newer one. Cost: one access for each rare token triple, 16 MB.
+The table has 2^20 places of 16 bytes without chains, in the blocks of `clet.priority.triples`: a phrase met in several
+documents keeps its place for the window, one met in a single document gives way to a newer one. Cost: 16 MB, and a few
+ns for each rare token triple, whose block is in the cache since it was counted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.kernels import njit
+from clet.priority.triples import BLOCK_SHIFT, HEAD, WORD, new_blocks
 
 DOCUMENTS = 6  # a pilot flagged the trigger after 6 of 250 documents, with 21 to 50 false alarms in 149 weeks
 ORIGINS = 3  # fewer are held by the budget of each origin
@@ -36,10 +38,8 @@ SETTLED_TOKENS = 200_000.0  # learned
 TRUSTED_SHARE = 0.5
 MEMORY_DOCUMENTS = 1000.0  # over which that share is taken
 
-TABLE_BITS = 20
 _U, _U32 = np.uint64, np.uint32
-_SHIFT = _U(64 - TABLE_BITS)
-_ONE, _S32 = _U(1), _U(32)
+_ONE, _S32, _LOW = _U(1), _U(32), _U(0xFFFFFFFF)
 
 # The second word of a place, from its low end: day of the first document 16, documents 8, proven 1, cluster of the
 # last document 15, a bit an origin (by hash) 24.
@@ -50,13 +50,13 @@ _S_DOCS, _S_FAMILY, _S_ORIGIN = _U(16), _U(25), _U(40)
 class Bursts(NamedTuple):
     """The phrases being watched."""
 
-    places: np.ndarray  # [2^20, 2] uint64: tag | number of the last document << 32; and the word above
+    blocks: np.ndarray  # [2^20, 4] uint64; HEAD: tag | number of the last document << 32, WORD: the word above
     trusted: np.ndarray  # [1] float64: share of recent documents from proven origins
 
 
-def new_bursts() -> Bursts:
-    """Nothing watched."""
-    return Bursts(np.zeros((1 << TABLE_BITS, 2), np.uint64), np.zeros(1))
+def new_bursts(blocks: np.ndarray | None = None) -> Bursts:
+    """Nothing watched; the places are those of `blocks`, if they are given."""
+    return Bursts(new_blocks() if blocks is None else blocks, np.zeros(1))
 
 
 @njit
@@ -79,27 +79,39 @@ def _alarming(word):
 
 
 @njit
-def watch(b, triples, seen, size, number, day, origin, family, trusted):
-    """Count a document's rare phrases. Returns (alarm, place of its most shared phrase or -1, that phrase's tag).
-
-    `number` is the document's, `day` counts from anywhere, `family` is a hash of its near-duplicate cluster.
-    """
+def note_trust(b, trusted):
+    """Let a document count for how many of the recent ones are from proven origins."""
     b.trusted[0] += (np.float64(trusted) - b.trusted[0]) / MEMORY_DOCUMENTS
+
+
+@njit
+def watch(b, triples, three, begin, end, weight, number, day, origin, family, trusted, best):
+    """Count the rare phrases of a document that end at its tokens `begin` to `end`; (alarm, the most shared phrase).
+
+    The latter is its place, `best` being that among the tokens before, or -1. `three` says how often each triple was
+    met, times `weight`; `number` is the document's, `day` counts from anywhere, `family` is a hash of its
+    near-duplicate cluster.
+    """
     mark = _ONE << (_S_ORIGIN + (_U(origin) * _U(0x9E3779B97F4A7C15) >> _U(32)) % _U(24))
     today, kin = _U(day) & _DAY, (_U(family) * _U(0xD6E8FEB86659FD93) >> _U(49)) << _S_FAMILY
     stamp = _U(_U32(number)) << _S32
-    best, most = np.int64(-1), 1
+    new = today | _U(1 << 16) | (_TRUSTED if trusted else _U(0)) | kin | mark
+    rare, unseen = np.float32(RARE * weight), np.float32(UNSEEN * weight)
+    most = _docs(b.blocks[best, WORD]) if best >= 0 else 1
     alarm = False
-    for i in range(2, size):
-        if seen[1, i] >= RARE:
-            continue
-        at = triples[i] >> _SHIFT
-        tag = (triples[i] & _U(0xFFFFFFFF)) | _ONE
-        head, word = b.places[at, 0], b.places[at, 1]
+    for i in range(max(begin, 2), end):
+        at = triples[i] >> BLOCK_SHIFT
+        tag = (triples[i] & _LOW) | _ONE
+        head, word = b.blocks[at, HEAD], b.blocks[at, WORD]
         fresh = ((today - word) & _DAY) <= _U(WINDOW_DAYS)
-        if head & _U(0xFFFFFFFF) == tag and fresh:
-            if head & ~_U(0xFFFFFFFF) != stamp:
-                b.places[at, 0] = tag | stamp
+        known = (head & _LOW == tag) & fresh
+        # Taking a place is common and hard to foresee: it is written without a branch.
+        taken = (three[i] < unseen) & (not known) & ((not fresh) | (_docs(word) <= 1))
+        b.blocks[at, HEAD] = tag | stamp if taken else head
+        b.blocks[at, WORD] = new if taken else word
+        if known & (three[i] < rare) & ((head & ~_LOW != stamp) | (_docs(word) > most)):
+            if head & ~_LOW != stamp:
+                b.blocks[at, HEAD] = tag | stamp
                 if trusted:
                     word |= _TRUSTED
                 if word & _FAMILY != kin:
@@ -108,14 +120,17 @@ def watch(b, triples, seen, size, number, day, origin, family, trusted):
                         word += _U(1 << 16)
                 if _alarming(word):
                     word = (word & ~_DAY) | today  # as long as it is used, a burst is not forgotten
-                b.places[at, 1] = word
+                b.blocks[at, WORD] = word
             if not word & _TRUSTED and _docs(word) > most:
                 best, most = np.int64(at), _docs(word)
                 alarm |= _alarming(word)
-        elif seen[1, i] < UNSEEN and (not fresh or _docs(word) <= 1):
-            b.places[at, 0] = tag | stamp
-            b.places[at, 1] = today | _U(1 << 16) | (_TRUSTED if trusted else _U(0)) | kin | mark
-    return alarm, best, _U32(b.places[best, 0]) if best >= 0 else _U32(0)
+    return alarm, best
+
+
+@njit
+def tag_of(b, place):
+    """The tag of the phrase at a place, by which it is known again; 0 for none."""
+    return _U32(b.blocks[place, HEAD]) if place >= 0 else _U32(0)
 
 
 @njit
@@ -127,4 +142,4 @@ def is_settled(b, known):
 @njit
 def still_alarming(b, place, tag):
     """Whether the phrase that was found at a place is a burst by now."""
-    return place >= 0 and _U32(b.places[place, 0]) == tag and _alarming(b.places[place, 1])
+    return place >= 0 and _U32(b.blocks[place, HEAD]) == tag and _alarming(b.blocks[place, WORD])

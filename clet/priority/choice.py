@@ -90,7 +90,8 @@ def choose(held, m, ledger, flow, rules, taken, totals, budget, share, records, 
                         break
                 elif by_origin[h.origin] <= share * budget - taken[h.origin]:
                     continue
-                codes[i] = why
+                # What the budget could never take is owed to the budget, whoever it is from.
+                codes[i] = why if h.tokens <= budget - totals[0] else BUDGET
                 by_origin[h.origin] -= h.tokens
                 waiting -= h.tokens
                 gone += 1
@@ -107,7 +108,8 @@ def choose(held, m, ledger, flow, rules, taken, totals, budget, share, records, 
                 continue
             if budget >= 0 and totals[0] + h.tokens > budget:
                 if final:
-                    within = share >= 1.0 or taken[h.origin] + h.tokens <= share * base
+                    # In the first turn there was no room when it came; in the second others went before it.
+                    within = turn == 0 or share >= 1.0 or taken[h.origin] + h.tokens <= share * base
                     codes[i] = BUDGET if within else SHARE
                     waiting -= h.tokens
                 continue

@@ -30,7 +30,7 @@ class Facts(NamedTuple):
     families: np.ndarray  # uint64: the near-duplicate cluster, by hash; a record of its own without one
     old: np.ndarray  # uint64: the cluster that the record says it updates, or 0
     tokens: np.ndarray  # int64: for budgets
-    ids: Ragged  # token ids uint32, or hashes of words
+    ids: Ragged  # token ids, uint16 or uint32, or hashes of words; read-only
 
 
 def facts_of(batch: Batch, heads: Heads, origins: Origins, clock: Clock, half_life_days: float) -> Facts:
@@ -44,7 +44,9 @@ def facts_of(batch: Batch, heads: Heads, origins: Origins, clock: Clock, half_li
         ids = word_ids(batch.text)
     else:
         tokens = batch.tok.lengths
-        ids = Ragged(batch.tok.values.astype(np.uint32), np.array(batch.tok.offsets))
+        values = batch.tok.values.view()
+        values.flags.writeable = False  # as they come from a frame: kernels are compiled for one kind of array
+        ids = Ragged(values, np.array(batch.tok.offsets))
     return Facts(
         origins.of(heads),
         nows,
@@ -62,6 +64,7 @@ def word_ids(text: Ragged) -> Ragged:
     values = text.values.view()
     values.flags.writeable = False
     out, ends = _words(values, np.array(text.offsets))
+    out.flags.writeable = False
     return Ragged(out, ends)
 
 

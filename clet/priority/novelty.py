@@ -33,11 +33,12 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.kernels import njit
+from clet.priority.triples import BLOCK_SHIFT, COUNTS, count_of, new_blocks
 
 A, B, C = 512.0, 8.0, 4.0  # strength of each prior in tokens; density moves by under 2% between half and twice of them
 NOMINAL_VOCAB = 1 << 16  # V: the uniform distribution under the prior of single tokens
 HALF_LIFE = 4 << 20  # tokens: a month of a newsroom of 300 stories a day
-LOG_BITS = (18, 21, 22)  # entries of the tables: 1, 8 and 16 MB
+LOG_BITS = (18, 21, 22)  # entries of the tables: 1, 8 and 16 MB; the last lies in blocks (see clet.priority.triples)
 MAX_WEIGHT = 2.0**20  # of an increment: then all counts are scaled back, once in 80 million tokens
 
 FLOOR = 0.25  # of the factor: what is wholly known is worth a quarter, so that quality and credibility still count
@@ -53,6 +54,7 @@ _GOLDEN, _ODD = _U(0x9E3779B97F4A7C15), _U(0xD6E8FEB86659FD93)
 _S29, _S32 = _U(29), _U(32)
 _SHIFTS = tuple(_U(64 - bits) for bits in LOG_BITS)
 _UNI = np.uint32((1 << LOG_BITS[0]) - 1)
+PIECE = 256  # tokens that are looked up before what was found is used: its 32 KB of lines stay in the nearest cache
 
 
 class Grams(NamedTuple):
@@ -60,14 +62,14 @@ class Grams(NamedTuple):
 
     one: np.ndarray  # [2^18] float32, by id
     two: np.ndarray  # [2^21] float32, by hash
-    three: np.ndarray  # [2^22] float32, by hash
+    three: np.ndarray  # [2^20, 8] float32, by hash: the first half of each block of `clet.priority.triples`
     sums: np.ndarray  # [2] float64: all tokens, and the present weight
 
 
 def new_grams() -> Grams:
     """An empty model."""
-    one, two, three = (np.zeros(1 << bits, np.float32) for bits in LOG_BITS)
-    return Grams(one, two, three, np.array([0.0, 1.0]))
+    one, two = (np.zeros(1 << bits, np.float32) for bits in LOG_BITS[:2])
+    return Grams(one, two, new_blocks().view(np.float32), np.array([0.0, 1.0]))
 
 
 @njit
@@ -85,53 +87,68 @@ def triple_hash(u, pair):
 
 
 @njit
-def density(g, ids, begin, end, pairs, triples, seen):
-    """Bits a token of `ids[begin:end]`; 0.0 for none.
+def look_up(g, ids, start, begin, end, pairs, triples, seen):
+    """What is known of the grams that end at the tokens `begin` to `end` of a document, which begins at `ids[start]`.
 
-    Filled by the way, as others need them too: `pairs` and `triples` with the hash of the gram that ends at each
-    token (0 where it would begin before the document), `seen[0]` and `seen[1]` with how often pair and triple were
-    met before (decayed).
+    Fills `pairs` and `triples` with their hashes (0 where one would begin before the document), and `seen` `[3, size]`
+    with how often the token, its pair and its triple were met before, times the present weight. To be called from the
+    document's first token on, in pieces of at most PIECE.
     """
-    size = end - begin
+    doc = ids[start:]
+    # Loops apart, because a processor looks only so far ahead: in the second nothing but loads wait for memory.
+    for i in range(max(begin, 1), end):
+        pairs[i] = pair_hash(doc[i - 1], doc[i])
+    for i in range(max(begin, 2), end):
+        triples[i] = triple_hash(doc[i - 2], pairs[i])
+    if begin == 0:
+        pairs[0] = triples[0] = triples[min(1, end - 1)] = _U(0)
+    one, two, three = seen[0], seen[1], seen[2]
+    for i in range(begin, end):
+        two[i] = g.two[pairs[i] >> _SHIFTS[1]]
+        three[i] = g.three[triples[i] >> BLOCK_SHIFT, count_of(triples[i])]
+    for i in range(begin, end):
+        one[i] = g.one[doc[i] & _UNI]
+    if begin == 0:
+        two[0] = three[0] = three[min(1, end - 1)] = np.float32(0.0)
+
+
+@njit
+def density(g, seen, size, chances):
+    """Bits a token of a document of which `look_up` found out what was `seen`; 0.0 for none.
+
+    `seen` becomes how often each gram was met, the weight taken out. `chances` `[size]` is scratch.
+    """
     if size <= 0:
         return 0.0
-    # Three loops, because a processor looks only so far ahead: in the second nothing but loads wait for memory.
-    pairs[0] = triples[0] = _U(0)
-    for i in range(1, size):
-        pairs[i] = pair_hash(ids[begin + i - 1], ids[begin + i])
-    triples[min(1, size - 1)] = _U(0)
-    for i in range(2, size):
-        triples[i] = triple_hash(ids[begin + i - 2], pairs[i])
-    two, three = seen[0], seen[1]
-    for i in range(size):
-        two[i] = g.two[pairs[i] >> _SHIFTS[1]]
-        three[i] = g.three[triples[i] >> _SHIFTS[2]]
+    one, two, three = seen[0], seen[1], seen[2]
     weight = g.sums[WEIGHT]
     all_tokens = 1.0 / (g.sums[TOTAL] + A * weight)
-    uniform, b, c, scale = A * weight / NOMINAL_VOCAB, B * weight, C * weight, np.float32(1.0 / weight)
-    two[0], three[0], three[min(1, size - 1)] = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    of_word = np.float64(g.one[ids[begin] & _UNI])  # count of the token before
-    of_pair = 0.0  # and of the two before
-    product, bits = min(1.0, (of_word + uniform) * all_tokens), 0.0
+    uniform, b, c = A * weight / NOMINAL_VOCAB, B * weight, C * weight
+    chances[0] = min(1.0, (one[0] + uniform) * all_tokens)
     for i in range(1, size):
-        count_one, count_two, count_three = np.float64(g.one[ids[begin + i] & _UNI]), np.float64(two[i]), three[i]
-        p = (count_two + b * ((count_one + uniform) * all_tokens)) / (of_word + b)
-        if i > 1:
-            # Of two tables that collide differently the larger count may be the part's: never above 1.
-            p = (min(np.float64(count_three), of_pair) + c * p) / (of_pair + c)
-        product *= min(p, 1.0)
+        # Of two tables that collide differently the larger count may be the part's: never above 1. Where a document
+        # begins there is no triple, and none of its parts was seen, which leaves the chance of the pair.
+        of_pair = np.float64(two[i - 1])
+        p = (two[i] + b * ((one[i] + uniform) * all_tokens)) / (one[i - 1] + b)
+        chances[i] = min((min(np.float64(three[i]), of_pair) + c * p) / (of_pair + c), 1.0)
+    bits, product = 0.0, 1.0
+    for i in range(0, size - 3, 4):
+        product *= (chances[i] * chances[i + 1]) * (chances[i + 2] * chances[i + 3])
         if product < 1e-200:
             bits -= math.log2(product)
             product = 1.0
+    for i in range(size & ~3, size):
+        product *= chances[i]
+    scale = np.float32(1.0 / weight)
+    for i in range(size):
         two[i] *= scale
         three[i] *= scale
-        of_word, of_pair = count_one, count_two
     return (bits - math.log2(product)) / size
 
 
 @njit
 def learn(g, ids, begin, end, pairs, triples):
-    """Add a document's tokens and grams, whose hashes `density` has filled in."""
+    """Add a document's tokens and grams, whose hashes `look_up` has filled in."""
     if end <= begin:
         return
     weight = np.float32(g.sums[WEIGHT])
@@ -141,14 +158,14 @@ def learn(g, ids, begin, end, pairs, triples):
         if i:
             g.two[pairs[i] >> _SHIFTS[1]] += weight
             if i > 1:
-                g.three[triples[i] >> _SHIFTS[2]] += weight
+                g.three[triples[i] >> BLOCK_SHIFT, count_of(triples[i])] += weight
     g.sums[TOTAL] += (end - begin) * np.float64(weight)
     g.sums[WEIGHT] *= 2.0 ** ((end - begin) / HALF_LIFE)
     if g.sums[WEIGHT] > MAX_WEIGHT:
         back = np.float32(1.0 / g.sums[WEIGHT])
         g.one[:] *= back
         g.two[:] *= back
-        g.three[:] *= back
+        g.three[:, :COUNTS] *= back
         g.sums[TOTAL] *= back
         g.sums[WEIGHT] = 1.0
 

@@ -12,6 +12,7 @@ The result depends on the sequence of records alone, not on how they were cut in
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -59,11 +60,15 @@ Explain = Callable[[Batch, list[str | None]], None]  # the same; None where it w
 
 @dataclass
 class Ways:
-    """Where records go, and what else is told. `quarantine` is None where there is none: they are dropped then."""
+    """Where records go, and what else is told. `quarantine` is None where there is none: they are dropped then.
+
+    `count` is given where nobody wants to see what is rejected: it is told why and how many, and no record is made.
+    """
 
     reject: Keep
     quarantine: Keep | None = None
     explain: Explain | None = None
+    count: Callable[[str, int], None] | None = None
 
 
 @dataclass
@@ -136,6 +141,7 @@ class Prioritizer:
         self._window = Window(
             account,
             self._dropped_by_window,
+            self._only_counted,
             known.memory,
             known.ledger,
             rules,
@@ -318,6 +324,13 @@ class Prioritizer:
         known.recent[places] = entries
         known.passed[0] += size
 
+    def _only_counted(self, reason: str, number: int) -> bool:
+        """Count records that nobody wants to see; False where somebody does."""
+        if self._ways.count is None or self._ways.explain or (reason in SUSPICIOUS and self._ways.quarantine):
+            return False
+        self._ways.count(reason, number)
+        return True
+
     def _dropped_by_window(self, batch: Batch, held: np.ndarray, reason: str) -> None:
         self._drop(annotate(batch, _value_fields(held)), [reason] * len(batch), reason in SUSPICIOUS)
 
@@ -332,7 +345,11 @@ class Prioritizer:
         suspicious = (ruling.action[rows] == QUARANTINE) | (ruling.action[rows] == APPROVAL) | (reason in SUSPICIOUS)
         for held_back in (False, True):
             picked = np.flatnonzero(suspicious == held_back)
-            if len(picked):
+            unseen = self._ways.count if not self._ways.explain and not (held_back and self._ways.quarantine) else None
+            if unseen:
+                for why, number in Counter(reasons[k] for k in picked.tolist()).items():
+                    unseen(why, number)
+            elif len(picked):
                 part = rows[picked]
                 rule = np.where(seen.broken[part] > 0, np.arange(len(part)), NONE)
                 names = [REASONS_OF_QUALITY[k] for k in seen.broken[part].tolist()]

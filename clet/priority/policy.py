@@ -11,7 +11,8 @@ asked of all rules in order; the strongest action counts (drop, require-approval
 down-weights multiply, and each application is counted by the rule's name.
 
 Names are matched like files by a shell (`*`, `?`); patterns are those of `clet.priority.pattern`, which no text can
-make slow. Time: rules on names cost nothing a record (they are answered once a name), patterns 2 ns a byte.
+make slow. Time: rules on names cost nothing a record (they are answered once a name), patterns together 0.5 ns a byte
+where every match of each holds some string, and else 2 ns a byte each.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clet.batch import Batch
+from clet.batch import Batch, Ragged
 from clet.config import load_toml
 from clet.exits import ConfigError
 from clet.heads import Heads
+from clet.priority.literals import Literals
 from clet.priority.pattern import Pattern, PatternError
 from clet.priority.poison_budget import Limits
 from clet.priority.topicwords import Keywords
@@ -88,6 +91,22 @@ class Policy:
     def masks(self) -> bool:
         """Whether some rule masks parts of records."""
         return any(rule.action == MASK for rule in self.rules)
+
+    @cached_property
+    def _literals(self) -> Literals | None:
+        """What one of is in every match of those patterns that have such strings."""
+        strings = {string for rule in self.rules if rule.pattern for string in rule.pattern.literals}
+        return Literals(sorted(strings)) if strings else None
+
+    def may_match(self, text: Ragged, rows: np.ndarray) -> np.ndarray:
+        """`[n]` bool: which texts among `rows` a pattern with `literals` may match."""
+        out = np.zeros(len(text), np.bool_)
+        if self._literals is not None:
+            values = text.values.view()
+            values.flags.writeable = False
+            found = np.flatnonzero(rows)
+            out[found] = self._literals.find(values, text.offsets[found], text.offsets[found + 1])
+        return out
 
 
 @dataclass
@@ -271,6 +290,7 @@ def rule_on(policy: Policy, batch: Batch, heads: Heads, quality: np.ndarray, liv
     size = len(batch)
     out = Ruling(np.zeros(size, np.int8), np.full(size, -1, np.int64), np.ones(size), [])
     known: dict[str, tuple[list[str], np.ndarray]] = {}
+    likely: np.ndarray | None = None
     for number, rule in enumerate(policy.rules):
         hit = live.copy()
         for record_field, globs in rule.names.items():
@@ -283,8 +303,10 @@ def rule_on(policy: Policy, batch: Batch, heads: Heads, quality: np.ndarray, liv
         if rule.topic is not None and hit.any():
             hit &= rule.topic.on(batch.text)
         if rule.pattern is not None and hit.any():
-            ends = rule.pattern.find(batch.text)
-            hit &= ends >= 0
+            if rule.pattern.literals:
+                likely = policy.may_match(batch.text, live) if likely is None else likely
+                hit &= likely
+            hit &= rule.pattern.find(batch.text, hit) >= 0
             if rule.action == MASK:
                 out.masked += [(row, rule) for row in np.flatnonzero(hit).tolist()]
         count = int(hit.sum())

@@ -19,6 +19,7 @@ from clet.priority.mixture import Mixture
 from clet.priority.order import Knowledge
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import open_gate
+from clet.priority.triples import COUNTS, HEAD
 from clet.state import State
 
 PARAMS = {"version": 3}
@@ -35,6 +36,9 @@ def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
         ("ledger", known.ledger),
     ):
         found |= {f"{part}.{name}": array for name, array in values._asdict().items()}
+    # Two halves of one table, each under a name of its own.
+    found["grams.three"] = memory.grams.three[:, :COUNTS]
+    found["bursts.places"] = found.pop("bursts.blocks")[:, HEAD:]
     found |= {f"recent.{name}": known.recent[name] for name in known.recent.dtype.names} | {"passed": known.passed}
     period = {"period": memory.reputation.period}
     return (
@@ -71,10 +75,9 @@ def load(state: State) -> Knowledge:
     known = Knowledge(Origins(list(origins)), mixture=Mixture(state.values.get("mixture")))
     for frame in state.journal(f"{_JOURNAL}-{state.generation}"):
         for name, array in _arrays(known).items():
-            flat = array if array.ndim == 1 else array.reshape(-1)  # a view either way: columns of a table have steps
             try:
                 places, values = frame[f"{name}.at"], frame[f"{name}.is"]
-                flat[places] = values
+                array[np.unravel_index(places, array.shape)] = values
             except (KeyError, IndexError, ValueError):
                 raise InputError(f"{state.directory}: {name} is damaged; restore the state, or name another") from None
     r = known.memory.reputation

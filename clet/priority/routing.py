@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from clet.config import load_toml
+from clet.config import line_of, load_toml
 from clet.exits import ConfigError
 
 MAX_DEVICES = 16
@@ -139,7 +139,8 @@ def load_fleet(path: str) -> Fleet:
     table = load_toml(path)
     unknown = table.keys() - {"deadline_s", "device"}
     if unknown:
-        raise ConfigError(f"{path}: no fleet has {sorted(unknown)[0]!r}; known are deadline_s, device")
+        key = sorted(unknown)[0]
+        raise ConfigError(f"{path}:{line_of(path, key)}: no fleet has {key!r}; known are deadline_s, device")
     deadline = table.get("deadline_s")
     if not _positive(deadline):
         raise ConfigError(f"{path}: deadline_s is missing, or no number of seconds above 0")

@@ -17,7 +17,7 @@ import numpy as np
 
 from clet.priority import lines as ln
 from clet.priority.repetition import DUPLICATE_LIMITS, TOP_LIMITS, TOP_MIN
-from clet.priority.textstats import Least, Stat
+from clet.priority.textstats import MANY_SPACELESS, Least, Stat
 
 
 class Limit(NamedTuple):
@@ -76,9 +76,17 @@ OWN = {name: limit.own for name, limit in LIMITS.items()}
 PUBLISHED = {name: limit.published for name, limit in LIMITS.items() if limit.published is not None}
 
 # Repetition that costs nothing: half of the lowest limit, where scores begin to fall; of the published just below it.
-OWN_LEAST = Least(OWN["max_top_4"] / 2, OWN["max_dup_10"] / 2, OWN["allowed_words"], stop=True)
+# Of clet's own rules those on words come before those on repetition, and none on code asks for n-grams.
+OWN_LEAST = Least(
+    OWN["max_top_4"] / 2,
+    OWN["max_dup_10"] / 2,
+    OWN["allowed_words"],
+    stop=True,
+    letters=OWN["min_letter_words"],
+    shortest=OWN["min_word_chars"],
+    longest=OWN["max_word_chars"],
+)
 PUBLISHED_LEAST = Least(PUBLISHED["max_top_4"] * 0.99, PUBLISHED["max_dup_10"] * 0.99, 0.0, stop=True)
-_MANY_CHARS = 0.3  # letters of scripts without spaces, above which such a text has no words to count
 
 
 class Rule(NamedTuple):
@@ -126,7 +134,7 @@ def prose(stats: np.ndarray) -> list[Rule]:
     listed = many & (short > limit["max_short"]) & (ended < limit["min_ended"])
     top = per(stats, Stat.TOP_WORD, Stat.WORDS)
     distinct = stats[:, Stat.STOP_DISTINCT]
-    spaced = per(stats, Stat.SPACELESS, Stat.LETTERS) <= _MANY_CHARS
+    spaced = per(stats, Stat.SPACELESS, Stat.LETTERS) <= MANY_SPACELESS
     repeated = repetition(stats)
     uncommon = (mean_chars < limit["min_word_chars"]) | (mean_chars > limit["max_word_chars"])
     placeholder = stats[:, Stat.PLACEHOLDER]

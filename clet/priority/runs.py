@@ -63,7 +63,7 @@ def known_endings() -> np.ndarray:
 
 
 @leaf
-def _is_known(known, key):
+def is_known(known, key):
     low, high = 0, len(known)
     while low < high:
         middle = (low + high) >> 1
@@ -75,8 +75,11 @@ def _is_known(known, key):
 
 
 @leaf(forceinline=True)
-def cut_run(data, begin, end, classes, kinds, known, whole, has, cuts, count):
-    """Units of a run without white space; returns the number of units, and the one that is letters alone, or -1."""
+def cut_run(data, begin, end, classes, kinds, known, whole, has, inside, letters_in, cuts, count):
+    """Units of a run without white space; returns the number of units, and the one that is letters alone, or -1.
+
+    `inside` are the marks that it may be cut at, `letters_in` its letters, as bits; both 0 where nobody looked.
+    """
     low, letters = begin, np.int64(-1)
     while low < end:  # what comes apart in front
         kind = kinds[data[low]]
@@ -94,10 +97,16 @@ def cut_run(data, begin, end, classes, kinds, known, whole, has, cuts, count):
     high = _tail(data, low, end, classes, kinds, known, has)
     if low < high:
         inner = np.uint16(0)
-        at = low
-        while at < high:
-            inner |= kinds[data[at]]
-            at += _ONE
+        if inside | letters_in:
+            part = ((_ONE << (high - low)) - _ONE) << (low - begin)
+            # All that has to be known: whether it may be cut, and whether it is of letters alone.
+            inner = SEPARATOR if inside & part else (LETTER if letters_in & part == part else OTHER)
+            inner |= has & (TICK | SLASH)
+        else:
+            at = low
+            while at < high:
+                inner |= kinds[data[at]]
+                at += _ONE
         if inner & (SEPARATOR | DOT | TICK | HIGH):
             count = _cut_core(data, low, high, classes, kinds, whole, inner, cuts, count)
         else:
@@ -166,7 +175,7 @@ def _tail(data, low, end, classes, kinds, known, has):
                     previous -= _ONE
                 high = previous
                 continue
-            if at == low or _is_known(known, hash_word(data, low, at)):
+            if at == low or is_known(known, hash_word(data, low, at)):
                 break
             if not earlier & np.uint32(ch.ASCII_DIGIT | ch.LOWER | ch.QUOTE | ch.BEHIND | ch.HYPHEN):
                 if not earlier & np.uint32(ch.UPPER) or previous == low:
@@ -206,7 +215,7 @@ def _unit_start(data, low, high, known):
         if at == low or not (65 <= data[at - _ONE] <= 90 or 97 <= data[at - _ONE] <= 122):
             break
         at -= _ONE
-    if at < high and at > low and 48 <= data[at - _ONE] <= 57 and _is_known(known, hash_word(data, at, high) ^ _UNIT):
+    if at < high and at > low and 48 <= data[at - _ONE] <= 57 and is_known(known, hash_word(data, at, high) ^ _UNIT):
         return at
     return high
 

@@ -26,13 +26,14 @@ from clet.priority.characters import classes
 from clet.priority.classifier import sum_weights
 from clet.priority.keys import PAD, key_of
 from clet.priority.lines import line_stats
-from clet.priority.repetition import duplicate_ngrams, find_slot, intern, is_lost, top_ngrams
+from clet.priority.repetition import count_pairs, duplicate_ngrams, find_slot, intern, is_lost, top_ngrams
 from clet.priority.runs import byte_kinds, known_endings
 from clet.priority.words import split
 from clet.tokens import Tokenizer
 
 MAX_BYTES = 4 << 20  # longer texts are judged by their first 4 MB
 _FIRST_ROOM = 1 << 16
+MANY_SPACELESS = 0.3  # of the letters, above which a text has no words whose length means anything
 
 
 class Stat(IntEnum):
@@ -59,15 +60,11 @@ class Stat(IntEnum):
     STOP_DISTINCT = 18  # most different ones of one language
     GOPHER_STOPS = 19  # different ones of Gopher's eight, in lower case
     TOP_WORD = 20  # occurrences of the most frequent word of at least 4 characters that is no stop word
-    DISTINCT = 21  # different units
-    ONCE = 22  # units that occur once
-    SENTENCES = 23
-    SENTENCE_SQUARES = 24  # sum of the squares of their lengths in words
-    TOP_CHARS = 25  # and the two columns after it: n = 2, 3, 4
-    TOP_COUNT = 28  # and the two columns after it: how often the most frequent n-gram occurs
-    DUP_CHARS = 31  # and the five columns after it: n = 5..10
-    PLACEHOLDER = 37  # 1 where "lorem ipsum" occurs
-    LINE = 38
+    TOP_CHARS = 21  # and the two columns after it: n = 2, 3, 4
+    TOP_COUNT = 24  # and the two columns after it: how often the most frequent n-gram occurs
+    DUP_CHARS = 27  # and the five columns after it: n = 5..10
+    PLACEHOLDER = 33  # 1 where "lorem ipsum" occurs
+    LINE = 34
 
 
 NUM_STATS = Stat.LINE + ln.NUM_LINE_STATS
@@ -123,13 +120,17 @@ class Least(NamedTuple):
     """What repetition is not worth counting.
 
     Shares of a text up to `top` and `duplicate`, plus half of `allowed` words as a share, are reported as 0; with
-    `stop`, so is what comes behind a measure that breaks its limit, to which all of `allowed` is added.
+    `stop`, so is what comes behind a measure that breaks its limit, to which all of `allowed` is added. So is all of it
+    where fewer than `letters` of the words have a letter, or their mean length is not from `shortest` to `longest`.
     """
 
     top: float = 0.0
     duplicate: float = 0.0
     allowed: float = 0.0
     stop: bool = False
+    letters: float = 0.0
+    shortest: float = 0.0
+    longest: float = np.inf
 
 
 ALL = Least()
@@ -176,6 +177,8 @@ class Scratch:
             np.empty(room + 1, np.uint32),  # codes
             np.empty(room + 2, np.uint64),  # sums
             np.empty(room + 1, np.int32),  # runs
+            np.empty(4 * room + 64, np.uint8),  # sketch
+            np.empty(room + 1, np.int32),  # often
         )
 
 
@@ -216,8 +219,9 @@ def _fill(values, begin, end, from_ids, skip_space, table, table_offsets, buffer
         size = end - begin
         complete = size <= room
         size = min(size, room)
-        for i in range(size):
-            buffer[PAD + i] = values[begin + i]
+        first = _U(begin)
+        for i in range(_U(size)):
+            buffer[_U(PAD) + i] = values[first + i]
     if not complete and room < MAX_BYTES:
         return 0, 0
     stop = PAD + size
@@ -234,9 +238,9 @@ def _fill(values, begin, end, from_ids, skip_space, table, table_offsets, buffer
 @leaf
 def _measure(
     values, offsets, from_ids, skip_space, table, table_offsets, row,
-    whole, with_c4, top_least, dup_least, allowed, stop,
+    whole, with_c4, top_least, dup_least, allowed, stop, letters, shortest, longest,
     kinds, singles, bits, known, marked, masks, marked_codes, weights,
-    buffer, cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs,
+    buffer, cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs, sketch, often,
     tally, out, scores,
 ):  # fmt: skip
     """Measure rows from `row` on; returns the row for which the buffers are too small, or how many there are."""
@@ -245,9 +249,9 @@ def _measure(
         if end == 0:
             return row
         _measure_one(
-            buffer, begin, end, whole, with_c4, top_least, dup_least, allowed, stop,
+            buffer, begin, end, whole, with_c4, top_least, dup_least, allowed, stop, letters, shortest, longest,
             kinds, singles, bits, known, marked, masks, marked_codes, weights,
-            cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs,
+            cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs, sketch, often,
             tally, out[row], scores[row],
         )  # fmt: skip
         row += 1
@@ -256,34 +260,32 @@ def _measure(
 
 @leaf
 def _measure_one(
-    data, begin, end, whole, with_c4, top_least, dup_least, allowed, stop,
+    data, begin, end, whole, with_c4, top_least, dup_least, allowed, stop, letters, shortest, longest,
     kinds, singles, bits, known, marked, masks, marked_codes, weights,
-    cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs, tally, stats, scores,
+    cuts, keys, sizes, flags, lines, slots, places, word_of, counts, first, codes, sums, runs, sketch, often,
+    tally, stats, scores,
 ):  # fmt: skip
-    chars, newlines = 0, 0
-    for i in range(begin, end):
-        chars += data[i] & 0xC0 != 0x80
-        newlines += data[i] == 10
+    chars = _count_characters(data, _U(begin), _U(end))
     for i in range(wd.NUM_TALLIES):
         tally[i] = 0
     count, num_lines = split(
         data, begin, end, bits, kinds, singles, known, whole, cuts, keys, sizes, flags, lines, tally
     )
-    distinct = intern(keys, count, slots, places, word_of, counts, first)
-    stats[Stat.CHARS], stats[Stat.NEWLINES] = chars, newlines
+    distinct = intern(keys, count, slots, word_of, counts, first)
+    stats[Stat.CHARS], stats[Stat.NEWLINES] = chars, num_lines - 1
     _count_units(count, sizes, flags, tally, stats)
     found = _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, marked_codes, codes, stats)
     if found & np.uint32(ln.LOREM) and found & np.uint32(ln.IPSUM):
         stats[Stat.PLACEHOLDER] = ln.follow(codes, word_of, 0, count, ln.LOREM, ln.IPSUM)
-    extra = allowed / max(stats[Stat.WORDS], allowed, 1.0)
-    tops, dups = stats[_TOPS : _TOPS + 6], stats[_DUPS : _DUPS + 6]
-    least = top_least + extra / 2
-    top_ngrams(word_of, counts, sizes, keys, count, chars, least, slots, places, sums, tops)
-    if not (stop and is_lost(tops, chars, extra)):
-        least = dup_least + extra / 2
-        duplicate_ngrams(
-            word_of, counts, sizes, keys, count, chars, least, extra, stop, slots, places, sums, runs, dups
-        )
+    if not _is_hopeless(stats, letters, shortest, longest):
+        extra = allowed / max(stats[Stat.WORDS], allowed, 1.0)
+        tops, dups = stats[_TOPS : _TOPS + 6], stats[_DUPS : _DUPS + 6]
+        count_pairs(keys, word_of, counts, count, sketch, runs, often)
+        least = top_least + extra / 2
+        top_ngrams(often, sizes, keys, count, chars, least, slots, places, sums, tops)
+        if not (stop and is_lost(tops, chars, extra)):
+            least = dup_least + extra / 2
+            duplicate_ngrams(often, sizes, keys, count, chars, least, extra, stop, slots, places, sums, runs, dups)
     ascii_only = chars == end - begin
     line_stats(
         data, bits, lines, num_lines, ascii_only, with_c4, flags, codes, word_of, tally, slots, stats[Stat.LINE :]
@@ -291,36 +293,50 @@ def _measure_one(
     sum_weights(keys, count, weights, scores)
 
 
+@leaf(forceinline=True)
+def _is_hopeless(stats, letters, shortest, longest):
+    """Whether a text fails for its words, so that nobody asks for its repetition."""
+    words = max(stats[Stat.WORDS], 1.0)
+    if stats[Stat.LETTER_WORDS] < letters * words:
+        return True
+    mean, spaceless = stats[Stat.WORD_CHARS] / words, stats[Stat.SPACELESS]
+    return (mean < shortest or mean > longest) and spaceless <= MANY_SPACELESS * max(stats[Stat.LETTERS], 1.0)
+
+
+@leaf
+def _count_characters(data, begin, end):
+    """Bytes that begin a character. Summed up in bytes, so that the loop becomes vectors of them."""
+    total, at = np.int64(0), begin
+    while at < end:
+        stop = min(at + _U(128), end)
+        part = np.uint8(0)
+        for i in range(at, stop):
+            part = np.uint8(part + np.uint8(data[i] & 0xC0 != 0x80))
+        total += np.int64(part)
+        at = stop
+    return total
+
+
 @leaf
 def _count_units(count, sizes, flags, tally, stats):
     loud = loud_chars = letter_units = words = word_chars = letter_words = 0
-    sentences = squares = length = 0
     for i in range(count):
         flag, size = flags[i], np.int64(sizes[i])
         is_loud = flag & np.uint8(wd.WORD) != 0
         has_letter = flag & np.uint8(wd.LETTERS) != 0
-        is_word = flag & np.uint8(wd.LETTERS | wd.DIGITS) != 0 and flag & np.uint8(wd.LINK) == 0
+        is_word = (flag & np.uint8(wd.LETTERS | wd.DIGITS) != 0) & (flag & np.uint8(wd.LINK) == 0)
         loud += is_loud
         loud_chars += size * is_loud
         letter_units += has_letter
         words += is_word
         word_chars += size * is_word
-        letter_words += is_word and has_letter
-        length += is_word
-        if flag & np.uint8(wd.ENDS) and length:
-            sentences += 1
-            squares += length * length
-            length = 0
-    if length:
-        sentences += 1
-        squares += length * length
+        letter_words += is_word & has_letter
     stats[Stat.UNITS], stats[Stat.LOUD_UNITS], stats[Stat.LOUD_CHARS] = count, loud, loud_chars
     stats[Stat.LETTER_UNITS], stats[Stat.WORDS], stats[Stat.WORD_CHARS] = letter_units, words, word_chars
     stats[Stat.LETTER_WORDS], stats[Stat.LETTERS] = letter_words, tally[wd.ALL_LETTERS]
     stats[Stat.LATIN], stats[Stat.SPACELESS] = tally[wd.LATIN], tally[wd.SPACELESS]
     stats[Stat.HASHES], stats[Stat.HASH_RUNS] = tally[wd.HASHES], tally[wd.HASH_RUNS]
     stats[Stat.ELLIPSES], stats[Stat.LINKS], stats[Stat.MARKS] = tally[wd.ELLIPSES], tally[wd.LINKS], tally[wd.MARKS]
-    stats[Stat.SENTENCES], stats[Stat.SENTENCE_SQUARES] = sentences, squares
 
 
 @leaf
@@ -328,13 +344,12 @@ def _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, mar
     """What is said of each different word once; returns all bits of their codes."""
     mask = _U(len(marked) - 1)
     seen, gopher, found = _U(0), np.uint32(0), np.uint32(0)
-    stops = top = once = 0
+    stops = top = 0
     for word in range(distinct):
         place = first[word]
         slot = find_slot(marked, mask, keys[place] | _ONE)
         codes[word] = marked_codes[slot]
         found |= codes[word]
-        once += counts[word] == 1
         if masks[slot]:
             stops += counts[word]
             seen |= masks[slot]
@@ -351,7 +366,7 @@ def _count_words(distinct, keys, sizes, flags, counts, first, marked, masks, mar
     for bit in range(8):
         gopher_bits += (gopher >> np.uint32(bit)) & np.uint32(1) != 0
     stats[Stat.STOP_WORDS], stats[Stat.STOP_DISTINCT], stats[Stat.GOPHER_STOPS] = stops, best, gopher_bits
-    stats[Stat.TOP_WORD], stats[Stat.DISTINCT], stats[Stat.ONCE] = top, distinct, once
+    stats[Stat.TOP_WORD] = top
     return found
 
 

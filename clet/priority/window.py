@@ -80,6 +80,7 @@ def sizes_of(batch: Batch) -> np.ndarray:
 
 Choice = tuple[np.ndarray, np.ndarray, np.ndarray]
 Leave = Callable[[Batch, np.ndarray, str], None]  # (records, their rows of HELD, reason): dropped
+Unseen = Callable[[str, int], bool]  # (reason, how many): whether it is enough that they are counted
 
 
 @dataclass
@@ -96,6 +97,7 @@ class Window:
 
     account: Account
     drop: Leave
+    counted: Unseen
     memory: Memory
     ledger: Ledger
     rules: Rules
@@ -183,8 +185,10 @@ class Window:
         chunks = self._chunks
         stay = held[codes == STAY]
         for code in np.unique(codes[(codes != STAY) & (codes != EMIT)]).tolist():
-            for part in gather(chunks, held[codes == code]):
-                self.drop(part.batch, part.held, REASONS[code])
+            gone = held[codes == code]
+            if not self.counted(REASONS[code], len(gone)):
+                for part in gather(chunks, gone):
+                    self.drop(part.batch, part.held, REASONS[code])
         emitted = np.flatnonzero(codes == EMIT)
         leaving = held[emitted[np.argsort(places[emitted])]]
         # What stays is copied together, so that no batch is kept for the sake of one record.

@@ -12,6 +12,7 @@ Memory: 40 bytes a frame, and pages of the file, which the system takes back whe
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,9 @@ class ShardReader(ShardFile):
     def __init__(self, path: Path, fingerprint: str | None, offset: int | None):
         super().__init__(path, fingerprint, offset)
         self._firsts = np.ascontiguousarray(self._seek_windows[:, 1])
+        size = int(self._seek_windows[0, 2]) if len(self._firsts) else 0
+        # Windows in each frame but the last, as they are written; 0 where frames differ.
+        self._frame_windows = size if (self._firsts == size * np.arange(len(self._firsts))).all() else 0
         self._is_flat = not self._is_zstd and self._base % _U4.itemsize == 0
         # Where ids, ends, lengths and rows of each frame begin, in items from the file's start; 0: not checked yet.
         self._places = np.zeros((len(self._seek_windows), 4), np.int64)
@@ -98,6 +102,8 @@ class ShardReader(ShardFile):
         """The frame of each window, and its number there. Raises IndexError out of range."""
         if len(indices) and int(indices.view(np.uint64).max()) >= self.num_windows:  # negative ones are large then
             raise IndexError(f"{self.path}: windows 0 to {self.num_windows - 1} exist")
+        if self._frame_windows:
+            return np.divmod(indices, self._frame_windows)
         frames = np.searchsorted(self._firsts, indices, side="right") - 1
         return frames, indices - self._firsts[frames]
 
@@ -179,24 +185,26 @@ class ShardReader(ShardFile):
 
     def _check(self, ids: np.ndarray, ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> None:
         """Raise ValueError unless the segments fit the windows, the document table and the vocabulary."""
-        if lengths.shape != (ends[-1],) or rows.shape != lengths.shape:
+        if lengths.ndim != 1 or rows.shape != lengths.shape:
             raise ValueError("segments of unequal length")
-        if ends[0] < 1 or (ends[1:] <= ends[:-1]).any() or lengths.min() < 1 or rows.max() >= self.num_documents:
+        fit = _fit_windows
+        if self._is_flat and "clet.kernels" in sys.modules:  # else they would be loaded for longer than they save
+            from clet.shards.gather import fit_windows as fit
+        if not fit(ends, lengths, rows, self.seq_len, self.num_documents):
             raise ValueError("segments out of range")
-        used = np.cumsum(lengths, dtype=np.int64)[ends - 1]
-        if used[0] > self.seq_len or (np.diff(used) > self.seq_len).any() or int(ids.max()) >= self.vocab_size:
-            raise ValueError("a window or an id is out of range")
+        if int(ids.max()) >= self.vocab_size:
+            raise ValueError("an id is out of range")
 
     def _note(self, frame: int, arrays: Sequence[np.ndarray]) -> None:
         """Remember where in the file the arrays of a checked frame are, in items."""
-        view = self._file.view()
-        base = np.frombuffer(view, np.uint8).__array_interface__["data"][0]
-        places = [array.__array_interface__["data"][0] - base for array in arrays]
-        if not all(0 < place < len(view) for place in places):
+        view, places = self._file.view(), [array.__array_interface__["data"][0] for array in arrays]
+        base = np.frombuffer(view, np.uint8, 1).__array_interface__["data"][0]
+        if not (base < min(places) and max(places) < base + len(view)):
             raise ValueError("compressed, in a shard that says it is not")
+        items = [(place - base) // array.itemsize for place, array in zip(places, arrays, strict=True)]
         # The place of the ids comes last: it tells other threads that all are there.
-        for field in (_ROWS, _LENGTHS, _ENDS, _IDS):
-            self._places[frame, field] = places[field] // arrays[field].itemsize
+        self._places[frame, _ENDS:] = items[_ENDS:]
+        self._places[frame, _IDS] = items[_IDS]
 
     # ---- documents
 
@@ -229,6 +237,16 @@ class ShardReader(ShardFile):
                 raise InputError(f"{self.path}: malformed documents at byte {self._base + offset}: {error}") from None
             part = [head | {"shard": {"tokens": size}} for head, size in zip(heads, tokens.tolist(), strict=True)]
             yield part
+
+
+def _fit_windows(ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray, seq_len: int, num_documents: int) -> bool:
+    """The same as the kernel of this name."""
+    if ends[-1] != len(lengths) or ends[0] < 1 or (ends[1:] <= ends[:-1]).any():
+        return False
+    if lengths.min() < 1 or rows.max() >= num_documents:
+        return False
+    used = np.cumsum(lengths, dtype=np.int64)[ends - 1]
+    return bool(used[0] <= seq_len and (np.diff(used) <= seq_len).all())
 
 
 def shards_in(path: str | Path, *, fingerprint: str | None = None) -> Iterator[ShardReader]:

@@ -5,7 +5,7 @@ J. Comput. 17, 1988); a result outside the range is put through it again until i
 Rogaway, "Ciphers with Arbitrary Finite Domains", 2002), less than twice on average. Shuffling by such bijections is
 Mitchell et al., "Bandwidth-Optimal Random Shuffling for GPUs", 2022 (arXiv:2106.06161).
 
-Memory: 12 keys. Time: 0.1 us a place, so that a reader can begin anywhere in a trillion windows at once. `order`
+Memory: 12 keys. Time: 0.03 us a place, so that a reader can begin anywhere in a trillion windows at once. `order`
 sorts instead, exactly uniform and 24 bytes a window: a run's steps are recorded in that order.
 """
 
@@ -39,19 +39,27 @@ class Shuffle:
 
 @njit
 def _permute(places, total, keys, left_bits, right_bits):
+    """All places a round at a time, which takes eight at once; those that fall outside once more, until none does."""
     out = np.empty(len(places), np.int64)
+    which, values = np.arange(len(places)), places.astype(np.uint64)
+    left, right = np.empty(len(places), np.uint64), np.empty(len(places), np.uint64)
     left_mask, right_mask = (_U(1) << _U(left_bits)) - _U(1), (_U(1) << _U(right_bits)) - _U(1)
-    for i in range(len(places)):
-        value = _U(places[i])
-        while True:
-            left, right = value >> _U(right_bits), value & right_mask
-            for turn in range(0, ROUNDS, 2):
-                left ^= _mix(right ^ keys[turn]) & left_mask
-                right ^= _mix(left ^ keys[turn + 1]) & right_mask
-            value = left << _U(right_bits) | right
-            if value < _U(total):
-                break
-        out[i] = np.int64(value)
+    size = _U(len(places))
+    while size:
+        for i in range(size):
+            left[i], right[i] = values[i] >> _U(right_bits), values[i] & right_mask
+        for turn in range(0, ROUNDS, 2):
+            for i in range(size):
+                left[i] ^= _mix(right[i] ^ keys[turn]) & left_mask
+            for i in range(size):
+                right[i] ^= _mix(left[i] ^ keys[turn + 1]) & right_mask
+        outside = _U(0)
+        for i in range(size):
+            value, place = left[i] << _U(right_bits) | right[i], which[i]
+            out[place] = np.int64(value)
+            values[outside], which[outside] = value, place
+            outside += _U(value >= _U(total))
+        size = outside
     return out
 
 

@@ -22,6 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from clet.batch import Batch
 from clet.record import Record, make_record, record_id
 from clet.sources.interruption import Interruption
 from clet.sources.text.language import detect_language
@@ -32,6 +33,24 @@ Document = Record
 MAX_FILE_BYTES = 64 << 20  # a file or body read whole into memory
 DETECT = "?"  # as `lang`: that of the text as it is kept
 MAX_TEXT_BYTES = 8 << 20  # a document; with its ids in base64 it stays below the longest line a reader takes (64 MB)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Many documents as columns, none of them empty or too large, in the form in which `Context.document` makes them.
+
+    What an adapter may yield in place of documents where `Context.in_columns` is set.
+    """
+
+    batch: Batch  # without tokens
+    published: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def part(self, begin: int, end: int) -> Columns:
+        """Some documents that stand beside each other."""
+        return Columns(self.batch.part(begin, end), self.published[begin:end])
 
 
 class SourceFailed(Exception):
@@ -56,7 +75,7 @@ class NotConfigured(SourceFailed):
 class Adapter(Protocol):
     """The one signature of all adapters."""
 
-    def read(self, locator: str, context: Context) -> Iterator[Document]:
+    def read(self, locator: str, context: Context) -> Iterator[Document | Columns]:
         """Documents of the source that the cursor has not seen, in the source's own order."""
 
 
@@ -137,6 +156,7 @@ class Context:
     options: Options = Options()
     allow_private: bool = False
     follow: bool = False
+    in_columns: bool = False  # many documents may be yielded as one
     interruption: Interruption = field(default_factory=Interruption)
 
     # ---- what it says

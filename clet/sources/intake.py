@@ -15,7 +15,7 @@ from clet.exits import InputError
 from clet.log import log
 from clet.notify import notify, watchdog_interval_s
 from clet.record import format_time, parse_time
-from clet.sources.adapter import MAX_TEXT_BYTES, Context, Document, SourceFailed
+from clet.sources.adapter import MAX_TEXT_BYTES, Columns, Context, Document, SourceFailed
 from clet.sources.ledger import Ledger
 from clet.sources.reading import Bad, BadLine, Chunk, Crew, Reading
 from clet.sources.report import Report
@@ -171,7 +171,8 @@ class Intake:
         self._met[source.key] = Standing()
 
         def context(reading: Reading) -> Context:
-            return self._surroundings.context(source, cursor, now, reading)
+            in_columns = self._since is None and not self._crew.lockstep  # else each is looked at by itself
+            return self._surroundings.context(source, cursor, now, reading, in_columns=in_columns)
 
         return self._crew.start(source, context)
 
@@ -194,6 +195,8 @@ class Intake:
                 self._stage.bad(f"{source.name}: {item.message}")
             elif isinstance(item, BadLine):
                 self._stage.bad_line(*item)
+            elif isinstance(item, Columns):
+                self._admit_columns(source, item)
             elif not self.full:
                 self._admit(source, item)
         self.report.add(source, chunk.counts)
@@ -256,6 +259,22 @@ class Intake:
             if not len(self._tokeniser):
                 self._collected_s = time.monotonic()
             if self._tokeniser.add(document, size):
+                self.flush()
+
+    def _admit_columns(self, source: Source, columns: Columns) -> None:
+        """`_admit` for many: none of them is empty, too large or too many, and no age was asked for."""
+        self._stage.counts.records_in += len(columns)
+        self.report.count(source, "documents", len(columns))
+        met = self._met[source.key]
+        met.documents += len(columns)
+        met.newest = max(filter(None, [met.newest, *columns.published]), default=None)
+        batch = columns.batch
+        while len(batch):
+            if not len(self._tokeniser):
+                self._collected_s = time.monotonic()
+            taken, due = self._tokeniser.add_columns(batch)
+            batch = batch.part(taken, len(batch))
+            if due:
                 self.flush()
 
     # ---- time

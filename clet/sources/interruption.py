@@ -6,9 +6,15 @@ document; there, and nowhere else, `Interrupted` is raised, so that no cursor is
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable
+
+from clet.exits import Terminated
+
+UNREAD_S = 0.5  # after the signal, what nobody has taken by then is not written
 
 
 class Interrupted(BaseException):
@@ -20,11 +26,13 @@ class Interruption:
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self._stopped_s = math.inf
 
     def install(self, wake: Callable[[], None]) -> None:
         """Take over SIGTERM in this process; `wake` is called by the handler and must be safe there."""
 
         def handle(*_: object) -> None:
+            self._stopped_s = min(self._stopped_s, time.monotonic())
             self.stop.set()
             wake()
 
@@ -39,3 +47,8 @@ class Interruption:
         """Wait. Raises Interrupted when the end is asked for."""
         if self.stop.wait(max(0.0, seconds)):
             raise Interrupted
+
+    def unread(self) -> None:
+        """Called while nobody takes the output. Raises Terminated soon after the end was asked for."""
+        if time.monotonic() - self._stopped_s > UNREAD_S:
+            raise Terminated("terminated while nobody read the output; what was not committed comes again")

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import orjson
 
-from clet.sources.adapter import Context, Document, SourceFailed
+from clet.sources.adapter import Columns, Context, Document, SourceFailed
 from clet.sources.interruption import Interrupted
 from clet.sources.table import Source
 
@@ -52,7 +52,7 @@ class BadLine(NamedTuple):
 class Chunk:
     """What a source handed over: documents and complaints in order, counts, sources that it lists, its cursor."""
 
-    items: list[Document | Bad | BadLine] = field(default_factory=list)
+    items: list[Document | Columns | Bad | BadLine] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     included: list[str] = field(default_factory=list)
     size: int = 0
@@ -114,7 +114,7 @@ class Reading:
                     self.idling = False
                     chunk = self._chunk
                     chunk.items.append(document)
-                    chunk.size += 4 * len(document["text"]) + 1000
+                    chunk.size += _size(document)
                     if crew.lockstep or len(chunk.items) >= CHUNK_DOCUMENTS or chunk.size >= CHUNK_BYTES:
                         due = crew.early_cursors and time.monotonic() - self._cursor_at > CURSOR_S
                         self._hand_over(with_cursor=due)
@@ -140,6 +140,13 @@ class Reading:
                 chunk.error = chunk.error or error
             self._cursor_at = time.monotonic()
         self._crew.hand_over(self, chunk)
+
+
+def _size(document: Document | Columns) -> int:
+    """About how much memory it takes."""
+    if isinstance(document, Columns):
+        return document.batch.num_bytes + len(document.batch.head.values) + 100 * len(document)
+    return 4 * len(document["text"]) + 1000
 
 
 class Crew:

@@ -29,11 +29,11 @@ class Report:
             self.sources.setdefault(source.name, Counter()).update(counts)
         self.totals.update(counts)
 
-    def count(self, source: Source, what: str) -> None:
-        """Add one to the counts of a source: `add` for what happens with every document."""
+    def count(self, source: Source, what: str, number: int = 1) -> None:
+        """Add to one count of a source: `add` for what happens with every document."""
         if source.name in self.sources or len(self.sources) < MAX_SOURCES:
-            self.sources.setdefault(source.name, Counter())[what] += 1
-        self.totals[what] += 1
+            self.sources.setdefault(source.name, Counter())[what] += number
+        self.totals[what] += number
 
     def failed(self, source: Source, error: SourceFailed | InputError) -> None:
         """Report a source that could not be read; said again only when the reason is another one."""

@@ -35,7 +35,9 @@ class Surroundings:
     _archive: Archive | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def context(self, source: Source, cursor: dict[str, Any], now: datetime, outlet: Outlet) -> Context:
+    def context(
+        self, source: Source, cursor: dict[str, Any], now: datetime, outlet: Outlet, *, in_columns: bool = False
+    ) -> Context:
         """What an adapter is given."""
         return Context(
             adapter=source.adapter,
@@ -49,6 +51,7 @@ class Surroundings:
             options=source.options,
             allow_private=self.allow_private,
             follow=self.follow,
+            in_columns=in_columns,
             interruption=self.interruption,
         )
 

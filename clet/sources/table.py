@@ -21,7 +21,7 @@ ADAPTERS: dict[str, str] = {
     "git": "clet.sources.git.adapter",
     "warc": "clet.sources.warc.adapter",
     "file": "clet.sources.files",
-    "jsonl": "clet.sources.jsonl",
+    "jsonl": "clet.sources.jsonl.adapter",
     "parquet": "clet.sources.parquet",
 }
 ENTRY_POINTS = "clet.adapters"  # the group in which an installed package names adapters of its own

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clet.exits import UsageError
 from clet.sync.protocol import Identity, Layout
 from clet.tokens import Tokenizer
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def layout_of(model: Decoder) -> Layout:
-    """The layout of a model's parameters; tied ones count once."""
+    """The layout of a model's parameters; tied ones count once. Raises UsageError where only adapters are trained."""
+    if not all(parameter.requires_grad for parameter in model.parameters()):
+        raise UsageError("a sync-server exchanges whole weights; leave out --sync, or train without --lora")
     return Layout.of({name: tuple(parameter.shape) for name, parameter in model.named_parameters()})
 
 

@@ -3,13 +3,16 @@
 Exact for byte-level vocabularies (each character of a token is a byte, by GPT-2's table), for those in the manner of
 SentencePiece (U+2581 is a space, `<0x0A>` a byte), and for plain characters: joined over the ids of a text they are
 the UTF-8 of the text as the tokenizer normalised it. That text may begin with a space that was added, and spaces that
-an added token took with it are gone. Cost: 0.2 s for 150,000 tokens.
+an added token took with it are gone. Cost: 0.1 s for 150,000 tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from clet.batch import Ragged
 from clet.tokenizing.shapes import SPACE_MARK, byte_characters
@@ -27,34 +30,43 @@ def token_bytes(spec: dict[str, Any], vocab_size: int) -> Ragged:
 
     Raises ValueError for a vocabulary whose tokens have no bytes of their own (WordPiece, or parts of words marked).
     """
-    to_bytes = _converter(spec)
-    rows = [b""] * vocab_size
+    names = [""] * vocab_size
     for index, name in names_by_id(spec).items():
-        rows[index] = to_bytes(name)
+        names[index] = name
+    rows = _converted(spec, names)
     for token in spec.get("added_tokens") or []:
         if token["id"] < vocab_size:
             rows[token["id"]] = b"" if token["special"] else token["content"].encode()
     return Ragged.from_bytes(rows)
 
 
-def _converter(spec: dict[str, Any]) -> Any:
+def _converted(spec: dict[str, Any], names: list[str]) -> list[bytes]:
     model = spec["model"]
     kinds = {kind for part in ("decoder", "pre_tokenizer", "normalizer") for kind in _kinds(spec.get(part))}
     if "ByteLevel" in kinds:
-        as_latin1 = str.maketrans({character: chr(byte) for character, byte in byte_characters().items()})
-        known = set(byte_characters())
-
-        def byte_level(name: str) -> bytes:
-            # A token that is not written in these characters stands for itself, as in the reference's decoder.
-            return name.translate(as_latin1).encode("latin-1") if known.issuperset(name) else name.encode()
-
-        return byte_level
+        return _byte_level(names)
     if model.get("byte_fallback") or "Metaspace" in kinds or SPACE_MARK in kinds:
         byte_names = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)} if model.get("byte_fallback") else {}
-        return lambda name: byte_names.get(name) or name.replace(SPACE_MARK, " ").encode()
+        return [byte_names.get(name) or name.replace(SPACE_MARK, " ").encode() for name in names]
     if model.get("type") in ("WordPiece", "WordLevel") or _marks_parts(model):
         raise ValueError("its tokens are words and parts of words, which do not say what stood between them")
-    return str.encode
+    return [name.encode() for name in names]
+
+
+def _byte_level(names: list[str]) -> list[bytes]:
+    """The bytes of names in the characters that stand for bytes, all at once: one by one would take 0.2 s."""
+    characters = {ord(character): byte for character, byte in byte_characters().items()}
+    table = np.full(max(characters) + 2, -1, np.int16)
+    table[list(characters)] = list(characters.values())
+    codes = np.frombuffer("".join(names).encode("utf-32-le", "surrogatepass"), "<u4")
+    found = table[np.minimum(codes, len(table) - 1)]
+    ends = np.cumsum([0, *map(len, names)])
+    body = found.astype(np.uint8).tobytes()
+    rows = [body[begin:end] for begin, end in pairwise(ends.tolist())]
+    # A token that is not written in these characters stands for itself, as in the reference's decoder.
+    for row in np.unique(np.searchsorted(ends, np.flatnonzero(found < 0), side="right") - 1).tolist():
+        rows[row] = names[row].encode()
+    return rows
 
 
 def _marks_parts(model: dict[str, Any]) -> bool:

@@ -24,6 +24,7 @@ import torch
 
 from clet.exits import InputError, TryLater, Unavailable
 from clet.model.decoder import Decoder
+from clet.model.lora import learned_state, load_learned
 from clet.train import optimizer as optimisers
 from clet.train import savepoint
 from clet.train.accounting import Account
@@ -130,7 +131,7 @@ class Trainer:
 
     def _restore(self, saved: savepoint.Savepoint) -> None:
         values, tensors = saved.values, saved.tensors
-        self.model.load_state_dict(tensors["weights"])
+        load_learned(self.model, tensors["weights"])
         self._optimizer.zero_grad(set_to_none=True)
         optimisers.restore_moments(self._optimizer, tensors["moments"])
         self._learned = Learned.from_arrays({name: bits.numpy() for name, bits in tensors["learned"].items()})
@@ -153,7 +154,7 @@ class Trainer:
             "outer": outer_values,
         }
         tensors = {
-            "weights": dict(self.model.state_dict()),
+            "weights": learned_state(self.model),
             "moments": optimisers.moments(self._optimizer),
             "learned": {name: torch.from_numpy(bits) for name, bits in self._learned.arrays().items()},
             "outer": outer_tensors,

@@ -24,7 +24,7 @@ import orjson
 from clet.exits import CletError, InputError, UsageError
 from clet.log import log
 from clet.record import Record
-from clet.release import FACTS, Release, find_release, is_run, read_facts
+from clet.release import ADAPTER, FACTS, Release, find_release, is_run, read_facts
 from clet.shards.lineage import merkle_root
 from clet.shards.reader import ShardReader
 from clet.train.feed import Shard
@@ -196,6 +196,8 @@ def verify(run: Path, release: Release) -> list[str]:
         wrong.append(f"{release.path / FACTS}: {facts.get('documents')} documents, recomputed {len(ids)}")
     if (weights := _weights(release.path)) != facts.get("weights"):
         wrong.append(f"{release.path}: weights {facts.get('weights')}, recomputed {weights}")
+    if (adapter := _adapter(release.path)) != facts.get("adapter"):
+        wrong.append(f"{release.path / ADAPTER}: hash {facts.get('adapter')}, recomputed {adapter}")
     return wrong
 
 
@@ -228,3 +230,9 @@ def _weights(directory: Path) -> str:
     from clet.model.checkpoint import load_model, state_root
 
     return state_root(load_model(directory))
+
+
+def _adapter(directory: Path) -> str | None:
+    from clet.model.adapter import adapter_root
+
+    return adapter_root(directory / ADAPTER) if (directory / ADAPTER).is_dir() else None

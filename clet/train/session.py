@@ -56,7 +56,7 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
         settings = Settings.from_json(run.facts.get("settings", {}))
         threads = start.set_threads(order.settings.get("threads"), settings.threads)
         settings = settings.changed(dict(order.settings) | {"threads": threads})
-        model = start.open_model(source, settings, start.choose_device(order.device))
+        model = start.open_model(source, settings, start.choose_device(order.device), order.seed)
         settings = settings.changed({"dtype": choose_dtype(settings.dtype, model)})
         start.describe_run(run, model, source, settings, order.seed)
         settings = Settings.from_json(run.facts["settings"])

@@ -15,6 +15,10 @@ from clet.train.schedule import SCHEDULES
 from clet.train.share import EVERY_LANE, WHOLE, check_lanes, parse_share
 
 DTYPES = ("auto", "float32", "bfloat16")
+BASE_DTYPES = ("float32", "stored")
+ADAPTERS = ("lora", "lora_alpha", "lora_targets", "lora_rs", "lora_base")
+MAX_RANK = 4096
+MAX_ALPHA = 1e6
 CHOICES: dict[str, Collection[str]] = {
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
@@ -31,7 +35,8 @@ class Settings:
 
     `batch_size` counts windows of one step, computed in `accumulate` parts. `replay` is a share of the windows,
     `warmup` and `save_every` count steps, `release_every` tokens (None: at the end of an invocation only). `dtype`
-    "auto" is decided by measuring once, and kept as decided. `lanes` and `share` say which windows are this
+    "auto" is decided by measuring once, and kept as decided. `lora` is the rank of adapters, None for training
+    all weights; a run cannot change `ADAPTERS` once it has begun. `lanes` and `share` say which windows are this
     trainer's (see `share`).
     """
 
@@ -53,6 +58,11 @@ class Settings:
     compile: bool = False
     recompute: bool = False
     threads: int | None = None
+    lora: int | None = None
+    lora_alpha: float | None = None
+    lora_targets: str = "all"
+    lora_rs: bool = False
+    lora_base: str = "float32"
     lanes: str = EVERY_LANE
     share: str = WHOLE
 
@@ -73,6 +83,19 @@ class Settings:
                 raise UsageError(f"no {name} {chosen!r}; choose one of {', '.join(table)}")
         check_lanes(self.lanes)
         parse_share(self.share)
+        self._check_adapters()
+
+    def _check_adapters(self) -> None:
+        if self.lora is None:
+            if [getattr(self, name) for name in ADAPTERS] != [_DEFAULTS[name] for name in ADAPTERS]:
+                raise UsageError("--lora-alpha, --lora-targets, --lora-rs and --lora-base need --lora R")
+            return
+        if not 1 <= self.lora <= MAX_RANK:
+            raise UsageError(f"--lora {self.lora} is not a rank from 1 to {MAX_RANK}")
+        if self.lora_alpha is not None and not 0.0 < self.lora_alpha <= MAX_ALPHA:
+            raise UsageError(f"--lora-alpha {self.lora_alpha} is not between 0 and {MAX_ALPHA:g}")
+        if self.lora_base not in BASE_DTYPES:
+            raise UsageError(f"--lora-base {self.lora_base}: choose one of {', '.join(BASE_DTYPES)}")
 
     def changed(self, given: Mapping[str, Any]) -> Settings:
         """These settings with those of `given` that are not None. Raises UsageError for a value out of bounds."""
@@ -90,3 +113,6 @@ class Settings:
             return Settings(**{name: value for name, value in values.items() if name in known})
         except (TypeError, UsageError) as error:
             raise InputError(f"settings of the run: {error}") from None
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Settings)}

@@ -16,18 +16,26 @@ import torch
 
 from clet.exits import InputError, UsageError
 from clet.log import log
-from clet.model.checkpoint import load_model, state_root
+from clet.model import lora
+from clet.model.checkpoint import load_model, tensors_root
 from clet.model.config import ModelConfig
 from clet.model.decoder import Decoder
+from clet.model.initialise import check_tokenizer
 from clet.shards.manifest import ShardEntry
 from clet.shards.reader import ShardReader
 from clet.tokens import MAX_TOKENIZER_BYTES, fingerprint
 from clet.train import optimizer as optimisers
 from clet.train.feed import Segment, Shard
 from clet.train.rundir import RunDirectory
-from clet.train.settings import Settings
+from clet.train.settings import ADAPTERS, Settings
 from clet.train.share import divide, first_window, part_of
 from clet.train.shelf import Shelf
+
+# Adapters learn at ten times the rate of fine-tuning all weights (Schulman et al. 2025, "LoRA Without Regret", at alpha
+# 32). What stands below for all weights is a rate of pre-training; 4 times that is 1e-3 at a width of 1024, 2.5e-4 at
+# 4096, which is what they find for the adapters of models of these widths.
+ADAPTER_RATE = 4.0
+ALPHA, ALPHA_STABILISED = 32.0, 8.0  # a scale of 2 at rank 16, both
 
 
 def choose_device(name: str) -> torch.device:
@@ -51,11 +59,15 @@ def set_threads(wanted: int | None, recorded: int | None) -> int:
 
 
 def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Settings, seed: int) -> None:
-    """Write run.json for a new run, or check the present one against it. Raises UsageError where they differ."""
+    """Write run.json for a new run, or check the present one against it. Raises UsageError where they differ.
+
+    InputError for a tokenizer that has more ids than the model.
+    """
+    check_tokenizer(source, model.config)
     shape = model.config.to_hf("float32")
-    tokenizer, base = tokenizer_fingerprint(source), state_root(model)
+    tokenizer, base = tokenizer_fingerprint(source), tensors_root(lora.base_state(model), torch.float32)
     if not run.facts:
-        peak = settings.lr or optimisers.default_peak(model.config.hidden_size)
+        peak = settings.lr or default_peak(model, settings)
         run.describe(
             {
                 "seed": seed,
@@ -69,6 +81,7 @@ def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Sett
             }
         )
         return
+    _check_adapters(run, settings)
     present = {"seed": seed, "tokenizer": tokenizer, "config": orjson.loads(orjson.dumps(shape)), "base": base}
     for name, now in present.items():
         if run.facts[name] != now:
@@ -76,6 +89,21 @@ def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Sett
             what = "--model, with base" if name == "base" else name
             raise UsageError(f"{run.path}: begun with another {what}{before}; use the same, or start another --run")
     run.describe(run.facts | {"settings": settings.to_json()})
+
+
+def default_peak(model: Decoder, settings: Settings) -> float:
+    """The peak learning rate of a run that names none: by the model's width, more where adapters learn."""
+    return optimisers.default_peak(model.config.hidden_size) * (1.0 if settings.lora is None else ADAPTER_RATE)
+
+
+def _check_adapters(run: RunDirectory, settings: Settings) -> None:
+    """Adapters of another form cannot go on from the saved ones. Raises UsageError."""
+    began = Settings.from_json(run.facts["settings"])
+    for name in ADAPTERS:
+        if getattr(settings, name) != (before := getattr(began, name)):
+            flag = f"--{name.replace('_', '-')}"
+            how = f"without {flag}" if before in (None, False) else f"with {flag} {before}"
+            raise UsageError(f"{run.path}: begun {how}; go on with that, or start another --run")
 
 
 def tokenizer_fingerprint(source: Path) -> str:
@@ -91,9 +119,32 @@ def tokenizer_fingerprint(source: Path) -> str:
     return fingerprint(spec)
 
 
-def open_model(source: Path, settings: Settings, device: torch.device) -> Decoder:
-    """The model to start from, in float32, its layers compiled if the settings say so."""
-    model = load_model(source, dtype=torch.float32, device=device)
+def adapters_of(settings: Settings) -> lora.LoraConfig | None:
+    """The form of the adapters, or None where all weights are trained."""
+    if settings.lora is None:
+        return None
+    alpha = settings.lora_alpha or (ALPHA_STABILISED if settings.lora_rs else ALPHA)
+    return lora.LoraConfig(settings.lora, alpha, lora.parse_targets(settings.lora_targets), settings.lora_rs)
+
+
+def open_model(source: Path, settings: Settings, device: torch.device, seed: int) -> Decoder:
+    """The model to start from, with its adapters if it has any, its layers compiled if the settings say so.
+
+    Weights are float32; those of a frozen base may stay as they are stored.
+    """
+    form = adapters_of(settings)
+    stored = form is not None and settings.lora_base == "stored"
+    model = load_model(source, dtype=None if stored else torch.float32, device=device)
+    if form is not None:
+        lora.attach(model, form, seed)
+        learned, frozen = lora.num_learned(model), model.config.num_parameters()
+        log.info(
+            f"adapters of rank {form.rank}: {learned:,} weights learn, {learned * 16 / 1e6:.1f} MB with gradients and "
+            f"moments; {frozen:,} stay, {lora.base_bytes(model) / 1e6:.1f} MB",
+            event="adapters",
+            learned=learned,
+            frozen=frozen,
+        )
     model.recompute = settings.recompute
     if settings.compile:
         for layer in model.model.layers:

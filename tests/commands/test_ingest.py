@@ -4,10 +4,12 @@ import contextlib
 import gzip
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -344,3 +346,39 @@ def test_sigterm_reaches_a_process_that_waits_for_stdin(tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+def test_sigterm_ends_a_follower_whose_output_nobody_reads_and_what_was_committed_stays(clet, tmp_path):
+    process = subprocess.Popen(
+        [CLET, "ingest", "--follow", "--plain", "--state", "s", f"jsonl:{tmp_path}/some.jsonl", "--interval", "0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=clean_environment(),
+    )
+    path = tmp_path / "some.jsonl"
+    try:
+        path.write_bytes(jsonl("first"))
+        assert json.loads(process.stdout.readline())["text"] == "first"
+        for _ in range(600):  # until that is committed
+            rows = clet("ingest", "--status", "--state", "s").stdout
+            if rows and json.loads(rows.splitlines()[0])["documents"] == 1:
+                break
+            time.sleep(0.05)
+        with path.open("ab") as file:
+            file.write(b"".join(jsonl(f"{number} {'x' * 10_000}") for number in range(200)))
+        while not select.select([process.stdout], [], [], 0.1)[0]:
+            pass
+        time.sleep(0.5)  # it is in the middle of 2 MB, and the pipe is full
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert process.wait(timeout=60) == 143
+        assert time.monotonic() - started < 30  # about one second; it never ended
+        assert b"nobody read the output" in process.stderr.read().splitlines()[-1]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    again = clet("ingest", f"jsonl:{path}", "--state", "s", "--plain")
+    assert [json.loads(line)["text"].split()[0] for line in again.stdout.splitlines()] == [str(n) for n in range(200)]

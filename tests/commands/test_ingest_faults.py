@@ -6,12 +6,15 @@ a good feed among them, and is not stopped, not fooled and not slow.
 
 import gzip
 import json
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import zstandard
+from processes import clean_environment
 
 BOMB_BYTES = 64 << 20
 
@@ -118,3 +121,107 @@ def test_nothing_private_is_asked_unless_it_is_allowed(clet, server):
     assert (done.stdout, done.returncode) == (b"", 1)
     *complaints, _ = done.stderr.decode().splitlines()
     assert len(complaints) == 6 and all("--allow-private" in line for line in complaints), complaints
+
+
+# The command with its patience cut from two minutes to one second, and from four tries to two.
+IMPATIENT = """
+import sys
+from clet.__main__ import main
+from clet.sources.web.fetch import DEFAULT_LIMITS
+
+for name, limit in {"connect_s": 0.5, "first_byte_s": 0.5, "body_s": 1.0, "tries": 2}.items():
+    object.__setattr__(DEFAULT_LIMITS, name, limit)
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def dripping():
+    """A server of one byte a second: `/head` never ends its head, `/body` its body; `/good` is a feed."""
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path not in ("/head", "/body"):
+                body = rss("Good", "as it should be").encode() if self.path == "/good" else b""
+                self.send_response(200 if body else 404)
+                self.end_headers()
+                self.wfile.write(body)
+                return
+            start = b"HTTP/1.1 200 OK\r\n" + (b"X: " if self.path == "/head" else b"Content-Length: 99999\r\n\r\n")
+            self.wfile.write(start)
+            while not over.wait(1.0):
+                self.wfile.write(b" ")
+
+        def log_message(self, *_):
+            pass
+
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.daemon_threads = True
+    made.handle_error = lambda *_: None
+    threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield f"http://127.0.0.1:{made.server_address[1]}"
+    over.set()
+    made.shutdown()
+    made.server_close()
+
+
+def test_one_byte_a_second_ends_after_its_time_and_stops_nothing(dripping, tmp_path):
+    sources = [f"feed:{dripping}/{name}" for name in ("head", "body", "good")]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPATIENT, "ingest", *sources, "--allow-private", "--plain", "--ignore-robots"],
+        capture_output=True,
+        cwd=tmp_path,
+        env=clean_environment(),
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert [json.loads(line)["title"] for line in done.stdout.splitlines()] == ["Good"]
+    head, body, summary = done.stderr.decode().splitlines()
+    assert "/head: too slow" in head and "/body: too slow" in body and "failed 2" in summary
+
+
+INSIDE = (
+    "http://169.254.169.254/latest",
+    "http://10.0.0.1/",
+    "http://[::1]:{port}/inside",
+    "http://localhost:{port}/inside",
+)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_redirect_into_a_private_network_is_not_followed(clet, allowed):
+    """The open internet is a proxy here: it answers for names outside, and its redirects lead inside."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            number = self.path.partition("/feed")[2]
+            self.send_response(302 if number else 200 if self.path == "/inside" else 404)
+            if number:
+                self.send_header("Location", INSIDE[int(number)].format(port=self.server.server_address[1]))
+            self.end_headers()
+            self.wfile.write(b"" if number else rss("Inside", "a secret").encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    try:
+        numbers = range(3, 4) if allowed else range(4)  # allowed, the way inside does lead somewhere
+        sources = [f"feed:http://news{number}.example/feed{number}" for number in numbers]
+        flags = ["--plain", "--ignore-robots", *(["--allow-private"] if allowed else [])]
+        proxy = f"http://127.0.0.1:{server.server_address[1]}"
+        done = clet("ingest", *sources, *flags, env={"http_proxy": proxy})
+    finally:
+        server.shutdown()
+        server.server_close()
+    if allowed:
+        assert b"a secret" in done.stdout and "/inside" in asked
+        return
+    assert (done.stdout, done.returncode) == (b"", 1)
+    assert sorted(asked) == [f"http://news{number}.example/feed{number}" for number in numbers]
+    *complaints, _ = done.stderr.decode().splitlines()
+    assert len(complaints) == 4 and all("is a private address" in line for line in complaints), complaints

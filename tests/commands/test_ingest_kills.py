@@ -7,12 +7,62 @@ import signal
 import subprocess
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from processes import CLET, clean_environment
 
-SOURCES = ("feed:{url}/feed", "jsonl:lines.jsonl", "file:notes", "git:project", "warc:crawl.warc.gz")
+SOURCES = (
+    "feed:{url}/feed",
+    "arxiv:{url}/api/query?search_query=cat:cs.LG",
+    "edgar:{url}/cgi-bin/browse-edgar?action=getcurrent&output=atom&count=100",
+    "jsonl:lines.jsonl",
+    "file:notes",
+    "git:project",
+    "warc:crawl.warc.gz",
+)
+START = datetime(2026, 2, 27, 14, tzinfo=UTC)
+
+
+def paper(number):
+    """What arXiv's API says of one."""
+    return (
+        f"<entry><id>http://arxiv.org/abs/2602.{number:05}v1</id><title>paper document {number}</title>"
+        f"<summary>found</summary><published>2026-02-27T00:00:00Z</published>"
+        f"<updated>{START + timedelta(minutes=number):%Y-%m-%dT%H:%M:%SZ}</updated>"
+        "<author><name>Ann Ng</name></author><category term='cs.LG'/></entry>"
+    )
+
+
+def accession(number):
+    return f"0000000777-26-{number:06d}"
+
+
+def listed(number):
+    """What EDGAR's current filings say of one."""
+    return (
+        f"<entry><title>8-K - W (0000000777) (Filer)</title><link href='https://www.sec.gov/Archives/edgar/data/777/x'/>"
+        f"<updated>{(START + timedelta(minutes=number)).isoformat()}</updated><category term='8-K'/>"
+        f"<id>urn:tag:sec.gov,2008:accession-number={accession(number)}</id></entry>"
+    )
+
+
+def submission(number):
+    return (
+        f"<SEC-DOCUMENT>{accession(number)}.txt : 20260301\n<SEC-HEADER>\n<ACCEPTANCE-DATETIME>20260227120000\n"
+        f"ACCESSION NUMBER:\t\t{accession(number)}\nCONFORMED SUBMISSION TYPE:\t8-K\nFILED AS OF DATE:\t20260227\n\n"
+        "FILER:\n\n\tCOMPANY DATA:\n\t\tCOMPANY CONFORMED NAME:\tWIDGET\n\t\tCENTRAL INDEX KEY:\t0000000777\n"
+        f"</SEC-HEADER>\n<DOCUMENT>\n<TYPE>8-K\n<SEQUENCE>1\n<TEXT>\n<html><p>filing document {number}</html>\n"
+        "</TEXT>\n</DOCUMENT>\n</SEC-DOCUMENT>\n"
+    )
+
+
+def atom(entries, total):
+    return f"""<feed xmlns="http://www.w3.org/2005/Atom" xmlns:arxiv="http://arxiv.org/schemas/atom"
+        xmlns:opensearch="http://a9.com/-/spec/opensearch/1.1/"><id>http://arxiv.org/api/x</id>
+        <opensearch:totalResults>{total}</opensearch:totalResults>{"".join(entries)}</feed>"""
 
 
 class World:
@@ -26,9 +76,8 @@ class World:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self):
-                items = "".join(f"<item><guid>{entry}</guid><title>{entry}</title></item>" for entry in world.entries)
-                body = f'<rss version="2.0"><channel><title>x</title>{items}</channel></rss>'.encode()
-                self.send_response(200 if self.path == "/feed" else 404)
+                body = world.answer(self.path).encode()
+                self.send_response(200 if body else 404)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -49,10 +98,27 @@ class World:
         identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
         subprocess.run(["git", *identity, "-C", str(self.folder / "project"), *arguments], check=True)
 
+    def answer(self, path):
+        """The body at a path; empty for none."""
+        place, numbers = urlsplit(path), range(self.number, 0, -1)  # newest first
+        start = int(dict(parse_qsl(place.query)).get("start", 0))
+        match place.path.split("/"):
+            case ["", "feed"]:
+                items = "".join(f"<item><guid>{entry}</guid><title>{entry}</title></item>" for entry in self.entries)
+                return f'<rss version="2.0"><channel><title>x</title>{items}</channel></rss>'
+            case ["", "api", "query"]:
+                return atom(map(paper, numbers[start : start + 5]), len(numbers))
+            case ["", "cgi-bin", "browse-edgar"]:
+                return atom(map(listed, numbers[start : start + 5]), len(numbers))
+            case ["", "Archives", *_, name]:
+                return submission(int(name.removesuffix(".txt")[-6:]))
+        return ""
+
     def publish(self):
         self.number += 1
         said = {kind: f"{kind} document {self.number}" for kind in ("feed", "line", "note", "commit", "page")}
         self.texts |= set(said.values())
+        self.texts |= {f"paper document {self.number}\n\nfound", f"filing document {self.number}"}
         self.entries.insert(0, said["feed"])
         with open(self.folder / "lines.jsonl", "a") as file:
             file.write(json.dumps({"text": said["line"]}) + "\n")
@@ -86,6 +152,7 @@ def note(ids, lines):
 
 def start(world, *arguments):
     command = [CLET, "ingest", "--state", "s", "--archive", "kept", "--plain", "--allow-private", "-q", *arguments]
+    command += ["--delay", "0", "--user-agent", "tests someone@example.org"]
     return subprocess.Popen(
         [*command, *world.sources],
         stdin=subprocess.DEVNULL,

@@ -34,7 +34,7 @@ def random_bands(size: int, name: str) -> np.ndarray:
 
 
 def dropped(index: BloomIndex, rows: Rows) -> np.ndarray:
-    return index.admit(rows, [0] * len(rows.ids), 0.8).verdict != KEPT
+    return index.admit(rows, np.zeros(len(rows.ids), np.uint64), 0.8).verdict != KEPT
 
 
 @pytest.mark.parametrize("num_bytes", [8, 16, 32])
@@ -120,7 +120,11 @@ def documents(make, size: int = 60, seed: int = 1):
 def run(records, index):
     reasons = []
     batches = [Batch.from_records(records)] if records else []
-    out = drop_repeats(batches, index, Plan(), lambda b, r, why: reasons.append((b.fields(r)["id"], why)))
+
+    def reject(batch: Batch, whys: list[str]) -> None:
+        reasons.extend((batch.fields(row)["id"], why) for row, why in enumerate(whys))
+
+    out = drop_repeats(batches, index, Plan(), reject)
     return [batch.fields(i)["id"] for batch in out for i in range(len(batch))], reasons
 
 

@@ -20,7 +20,11 @@ def contaminated(record, texts: list[str], evaluations: Evaluations, index: Inde
     dropped = {}
     batch = Batch.from_records([record(text) for text in texts])
     plan = Plan(against=evaluations)
-    for _ in drop_repeats([batch], index, plan, lambda b, r, why: dropped.update({b.text_at(r): (why, b.fields(r))})):
+
+    def reject(batch: Batch, reasons: list[str]) -> None:
+        dropped.update({batch.text_at(row): (reason, batch.fields(row)) for row, reason in enumerate(reasons)})
+
+    for _ in drop_repeats([batch], index, plan, reject):
         pass
     return {text: fields["dedup"] for text, (why, fields) in dropped.items() if why == "contaminated"}
 

@@ -46,7 +46,11 @@ def documents(make, size: int = 120, seed: int = 1, length: int = 60) -> list:
 def run(batches, index: Index, **plan):
     """(records kept, (record, reason) dropped)."""
     dropped = []
-    out = drop_repeats(batches, index, Plan(**plan), lambda b, r, why: dropped.append((b.fields(r), why)))
+
+    def reject(batch: Batch, reasons: list[str]) -> None:
+        dropped.extend((batch.fields(row), reason) for row, reason in enumerate(reasons))
+
+    out = drop_repeats(batches, index, Plan(**plan), reject)
     return [batch.record(i) for batch in out for i in range(len(batch))], dropped
 
 
@@ -298,7 +302,7 @@ def test_documents_of_a_segment_are_those_of_the_tables(record, small):
     for number, (old, new) in enumerate(pairwise(index._segments)):
         assert old.end == new.first, number
     for number, each in enumerate(kept):
-        assert index.id_of(number) == each["id"]
+        assert index.ids_of(np.array([number])) == [each["id"]]
         sample = each["text"].split()
         assert len(index.origins_of(number)) >= 1
         if number < index.first:

@@ -24,18 +24,22 @@ def pair_of_sets(rng: np.random.Generator, union: int, jaccard: float) -> tuple[
 
 def signature(hashes: np.ndarray, key: int = KEY) -> np.ndarray:
     out = np.empty(minhash.K, np.uint32)
-    minhash.signature_of(hashes, len(hashes), np.uint64(key), out)
+    filled, empty = np.empty(minhash.K, np.uint32), np.empty(minhash.K, np.uint8)
+    minhash.signature_of(hashes, len(hashes), np.uint64(key), filled, empty, out)
     return out
 
 
 def sample(hashes: np.ndarray) -> tuple[np.ndarray, int]:
-    out = np.empty(SAMPLE, np.uint32)
-    count, level, _ = minhash.sample_of(hashes, len(hashes), new_set(), np.uint64(0), out)
+    out = np.empty(2 * SAMPLE, np.uint32)
+    count, level = minhash.sample_of(hashes, len(hashes), new_set(), out)
     return out[:count], level
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    return minhash.similarity(*sample(a), *sample(b), new_set(), np.uint64(0), False)[0]
+    (ours, our_level), (theirs, their_level), slots = sample(a), sample(b), new_set()
+    found = minhash.similarity(ours, our_level, theirs, their_level, slots, minhash.fill_set(slots, ours))
+    assert found <= minhash.similarity_bound(len(ours), our_level, len(theirs), their_level)
+    return found
 
 
 def texts(rows: list[np.ndarray]) -> Ragged:
@@ -70,8 +74,8 @@ def test_candidates_follow_the_s_curve(jaccard: float):
     a_bands, b_bands = np.empty(BANDS, np.uint32), np.empty(BANDS, np.uint32)
     for _ in range(trials):
         a, b, true = pair_of_sets(rng, 3000, jaccard)
-        minhash.bands_of(signature(a), np.uint64(KEY), ROWS, a_bands)
-        minhash.bands_of(signature(b), np.uint64(KEY), ROWS, b_bands)
+        for hashes, bands in ((a, a_bands), (b, b_bands)):
+            minhash.bands_of(signature(hashes), np.uint64(KEY), ROWS, np.empty(BANDS, np.uint64), bands)
         found += (a_bands == b_bands).any()
     expected = 1 - (1 - true**ROWS) ** BANDS
     # Bins are drawn without replacement, which makes neighbouring bands a little alike: 0.02 beyond the standard error.
@@ -89,6 +93,13 @@ def test_a_sample_is_all_distinct_values_below_the_first_cut_that_leaves_few_eno
     found, its_level = sample(hashes)
     assert its_level == level
     assert np.array_equal(np.sort(found), every[every < (1 << 32 >> level)])
+
+
+def test_a_sample_has_the_hashes_in_order_of_appearance_and_zero_is_one_of_them():
+    low = np.array([7, 0, 5, 7, 0, 9, 5], np.uint64)
+    found, level = sample(low + (np.arange(7, dtype=np.uint64) << np.uint64(32)))
+    assert (found.tolist(), level) == ([7, 0, 5, 9], 0)
+    assert similarity(low, np.array([0, 1], np.uint64)) == 1 / 5
 
 
 def test_jaccard_of_small_sets_is_exact():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -29,8 +29,9 @@ def run(
     """(records kept, (id, reason, note) of those dropped)."""
     dropped: Dropped = []
 
-    def reject(batch: Batch, row: int, reason: str) -> None:
-        dropped.append((batch.fields(row)["id"], reason, batch.fields(row)["dedup"]))
+    def reject(batch: Batch, reasons: Sequence[str]) -> None:
+        for row, reason in enumerate(reasons):
+            dropped.append((batch.fields(row)["id"], reason, batch.fields(row)["dedup"]))
 
     out = drop_repeats(batches, Index() if index is None else index, Plan(near, **plan), reject)
     return [batch.record(i) for batch in out for i in range(len(batch))], dropped

@@ -134,7 +134,11 @@ def run(records, **plan):
     dropped = []
     found = Found()
     batches = [Batch.from_records(records[i : i + 7]) for i in range(0, len(records), 7)]
-    out = drop_repeats(batches, Index(), Plan(**plan), lambda b, r, why: dropped.append((b.record(r), why)), found)
+
+    def reject(batch: Batch, reasons: list[str]) -> None:
+        dropped.extend((batch.record(row), reason) for row, reason in enumerate(reasons))
+
+    out = drop_repeats(batches, Index(), Plan(**plan), reject, found)
     return [batch.record(i) for batch in out for i in range(len(batch))], dropped, found
 
 

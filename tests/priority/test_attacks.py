@@ -7,7 +7,7 @@ from priority_runs import START, run, story
 
 from clet import seeds
 from clet.priority import burst, flood, topics
-from clet.priority.burst import DOCUMENTS, new_bursts, still_alarming, watch
+from clet.priority.burst import DOCUMENTS, new_bursts, still_alarming, tag_of, watch
 from clet.priority.lookalike import KEYS, family_keys
 from clet.priority.novelty import pair_hash, triple_hash
 from clet.priority.order import Knowledge
@@ -28,8 +28,8 @@ def grams_of(ids):
 
 def topic_of(t, ids, frequent=()):
     pairs, _ = grams_of(ids)
-    seen = np.zeros((2, len(ids)), np.float32)
-    seen[0, [i for i in range(1, len(ids)) if ids[i] in frequent and ids[i - 1] in frequent]] = 1e4
+    seen = np.zeros(len(ids), np.float32)
+    seen[[i for i in range(1, len(ids)) if ids[i] in frequent and ids[i - 1] in frequent]] = 1e4
     return assign(t, pairs, seen, len(ids), 1e9)
 
 
@@ -65,7 +65,7 @@ def test_frequent_pairs_are_no_names_unless_the_topic_made_them_so():
 def test_nothing_is_one_topic_before_the_model_knows_what_is_frequent():
     t = new_topics()
     pairs, _ = grams_of(about([(1, 2), (3, 4), (5, 6)], seeds.python_random(3, "t")))
-    seen = np.zeros((2, len(pairs)), np.float32)
+    seen = np.zeros(len(pairs), np.float32)
     assert [assign(t, pairs, seen, len(pairs), 100.0) for _ in range(3)] == [0, 1, 2]
 
 
@@ -73,9 +73,12 @@ def uses(b, number, *, origin, family=None, trusted=False, day=0, phrase=(7, 8, 
     """Watch a document that uses the phrase among words of its own."""
     words = [*range(1000 * number, 1000 * number + 5), *phrase, *range(1000 * number + 10, 1000 * number + 15)]
     _, triples = grams_of(words)
-    seen = np.full((2, len(words)), 0.0 if rare else 99.0, np.float32)
-    family = np.uint64(number if family is None else family)
-    return watch(b, triples, seen, len(words), number, day, origin, family, trusted)
+    seen = np.full(len(words), 0.0 if rare else 99.0, np.float32)
+    family, best, alarms = np.uint64(number if family is None else family), -1, []
+    for begin, end in ((0, 7), (7, len(words))):  # in pieces, as `assess` does
+        alarm, best = watch(b, triples, seen, begin, end, 1.0, number, day, origin, family, trusted, best)
+        alarms.append(alarm)
+    return any(alarms), best, tag_of(b, best)
 
 
 def test_a_phrase_nobody_used_in_unrelated_documents_of_several_origins_is_a_burst():

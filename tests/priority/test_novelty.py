@@ -21,6 +21,7 @@ from clet.priority.novelty import (
     density,
     excess,
     learn,
+    look_up,
     new_grams,
     new_scale,
     note_density,
@@ -62,7 +63,10 @@ class Exact:
 def look(grams, ids):
     ids = np.asarray(ids, np.uint32)
     pairs, triples = np.zeros(len(ids) + 2, np.uint64), np.zeros(len(ids) + 2, np.uint64)
-    bits = density(grams, ids, 0, len(ids), pairs, triples, np.zeros((2, len(ids) + 2), np.float32))
+    seen = np.zeros((3, len(ids) + 2), np.float32)
+    for at in range(0, len(ids), novelty.PIECE):
+        look_up(grams, ids, 0, at, min(at + novelty.PIECE, len(ids)), pairs, triples, seen)
+    bits = density(grams, seen, len(ids), np.zeros(len(ids)))
     return bits, (grams, ids, 0, len(ids), pairs, triples)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clet.batch import Ragged
 from clet.priority.injection import corrects, injected
+from clet.priority.literals import Literals
 from clet.priority.pattern import Pattern, PatternError
 from clet.priority.phrases import Phrases
 
@@ -72,6 +74,37 @@ def test_what_hangs_a_backtracking_engine_is_one_pass_here():
 def test_what_no_small_automaton_has_is_refused(pattern, why):
     with pytest.raises(PatternError, match=why):
         Pattern(pattern)
+
+
+REQUIRED = {
+    "(?i)(api[_-]?key|secret)=x": {b"apikey=x", b"api_key=x", b"api-key=x", b"secret=x"},
+    "-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----": {b"private key-----"},
+    "abcdef.*(ghijklmn|opqrstuvw)+": {b"ghijklmn", b"opqrstuvw"},
+    "(abcdef|[0-9]+)x": set(),
+    "(abcdefg)?hijkl": {b"hijkl", b"abcdefghijkl"},
+    "(abcdefg)*hij": set(),
+    "a    bcdef": set(),
+    "abcd|efghi": set(),
+    "\u00e9abcde[^x]fghijk": {b"fghijk"},
+}
+
+
+@pytest.mark.parametrize("pattern", REQUIRED)
+def test_a_pattern_knows_what_each_match_holds(pattern):
+    assert Pattern(pattern).literals == REQUIRED[pattern]
+
+
+PARTS = ["api", "_", "-", "KEY", "key", "secret", "=", "x", "-----", "BEGIN ", "RSA ", "PRIVATE KEY", " ", "\n"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(PARTS), max_size=12))
+def test_no_text_that_a_pattern_matches_is_passed_over(parts):
+    text = "".join(parts)
+    for pattern in list(REQUIRED)[:2]:
+        rows = np.frombuffer(text.encode() + bytes(8), np.uint8)
+        found = Literals(sorted(Pattern(pattern).literals)).find(rows, np.zeros(1, int), np.array([len(text)]))
+        assert found[0] or not re.search(pattern, text)
 
 
 WORDS = [b"alphabet", b"beta soup", b"gamma rays", b"soupspoon", b"\xf3\xa0\x80"]

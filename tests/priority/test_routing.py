@@ -90,7 +90,8 @@ def test_records_carry_their_lane():
         ("deadline_s = 1\n[[device]]\nname = 'a b'\ntokens_per_s = 1\nwatts = 1", "name"),
         ("deadline_s = 1\n[[device]]\nname = 'a'\nwatts = 1", "tokens_per_s missing"),
         ("deadline_s = 1\n[[device]]\nname = 'a'\nwatts = -1\ntokens_per_s = 1", "watts"),
-        ("deadline_s = 1\nx = 2", "no fleet has 'x'"),
+        ("deadline_s = 1\nx = 2", "fleet.toml:2: no fleet has 'x'"),
+        ("deadline_s = 1\n[[devcie]]\nname = 'a'", "fleet.toml:2: no fleet has 'devcie'"),
     ],
 )
 def test_a_fleet_without_sense_is_refused(text, why, tmp_path):

@@ -42,6 +42,7 @@ def run(items: list[Item], account: Account | None = None, piece: int = 1, **bou
     window = Window(
         account or Account(),
         lambda batch, held, why: dropped.extend((item, why) for item in named(batch, held)),
+        lambda *_: False,
         MEMORY,
         LEDGER,
         Rules(Limits()),
@@ -131,7 +132,15 @@ def test_nobody_starves_behind_any_scores(scores):
 def test_bytes_bound_the_window_too():
     origins_seen = []
     window = Window(
-        Account(None, 1.0), lambda *_: None, MEMORY, LEDGER, Rules(Limits()), new_flow(), 1 << 30, max_bytes=20_000
+        Account(None, 1.0),
+        lambda *_: None,
+        lambda *_: False,
+        MEMORY,
+        LEDGER,
+        Rules(Limits()),
+        new_flow(),
+        1 << 30,
+        max_bytes=20_000,
     )
     for i in range(100):
         batch = Batch.from_records([make_record(source="t", origin="o", text=f"Text {i}.", fetched=None)])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from clet.exits import InputError, UsageError
 from clet.shards import reader as reader_module
+from clet.shards.gather import fit_windows
 from clet.shards.reader import ShardReader
 from clet.shards.verify import verify_shard
 
@@ -151,3 +152,19 @@ def test_a_file_that_is_no_shard_is_refused(tmp_path, shard_tools):
         ShardReader.open(tmp_path / "missing.clet")
     with pytest.raises(UsageError, match="Is a directory"):
         ShardReader.open(tmp_path)
+
+
+def test_both_checks_of_segments_agree_on_damaged_ones():
+    rng = np.random.default_rng(1)
+    verdicts = []
+    for _ in range(3000):
+        counts = rng.integers(1, 4, 6)
+        lengths = rng.integers(1, 4, counts.sum()).astype(np.uint32)
+        ends, rows = np.cumsum(counts).astype(np.uint32), rng.integers(0, 9, len(lengths)).astype(np.uint32)
+        if rng.random() < 0.7:
+            column = (ends, lengths, rows)[rng.integers(3)]
+            column[rng.integers(len(column))] = rng.choice([0, 1, 5, 9, 2**31, 2**32 - 1])
+        arguments = (ends, lengths, rows, 10, 9)
+        verdicts.append(plain := reader_module._fit_windows(*arguments))
+        assert fit_windows(*arguments) == plain, arguments
+    assert 300 < sum(verdicts) < 2700

@@ -12,8 +12,9 @@ from clet import streams
 from clet.container import MAGIC
 from clet.exits import InputError
 from clet.record import record_id
-from clet.sources import jsonl, paths
+from clet.sources import paths
 from clet.sources.adapter import Options
+from clet.sources.jsonl import adapter as jsonl
 
 
 def read(locator, given):
@@ -201,9 +202,37 @@ def test_hostile_lines_become_clean_documents_or_are_refused(tmp_path, context):
     assert [reason for _, reason, _ in given.outlet.lines] == ["nested too deeply", "number out of range"]
 
 
-def test_a_line_without_end_fails_before_it_fills_the_memory(tmp_path, context, monkeypatch):
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress], ids=["plain", "gzip", "zstd"])
+def test_a_line_that_is_too_long_is_passed_over_and_kept_by_its_beginning(tmp_path, context, monkeypatch, pack):
     monkeypatch.setattr(streams, "MAX_LINE_BYTES", 1 << 20)
-    (tmp_path / "a.jsonl").write_bytes(b'{"text": "' + b"x" * (3 << 20))
+    long = b'{"text": "' + b"x" * (5 << 20) + b'"}'
+    path, cursor = tmp_path / "a.jsonl", {}
+    path.write_bytes(pack(lines({"text": "before"}) + long + b"\n" + lines({"text": "after"})))
+    given = context("jsonl", cursor)
+    assert [document["text"] for document in read(path, given)] == ["before", "after"]
+    ((place, reason, line),) = given.outlet.lines
+    assert (place, reason, line) == (f"{path}:2", "line too long", long[: streams.KEPT_BYTES])
+    path.write_bytes(pack(lines({"text": "before"}) + long + b"\n" + lines({"text": "after"}, {"text": "more"})))
+    assert [document["text"] for document in read(path, context("jsonl", cursor))] == ["more"]
+    path.write_bytes(
+        pack(lines({"text": "before"}) + long[:-2] + b'y"}\n' + lines({"text": "after"}, {"text": "more"}))
+    )
+    again = context("jsonl", cursor)  # another file, whose long line is as long and begins the same
+    assert [document["text"] for document in read(path, again)] == ["before", "after", "more"]
+
+
+def test_a_line_that_is_too_long_and_never_ends_is_one_too(tmp_path, context, monkeypatch):
+    monkeypatch.setattr(streams, "MAX_LINE_BYTES", 1 << 20)
+    (tmp_path / "a.jsonl").write_bytes(lines({"text": "1"}) + b"x" * (3 << 20))
+    given = context("jsonl")
+    assert [document["text"] for document in read(tmp_path / "a.jsonl", given)] == ["1"]
+    assert [reason for _, reason, _ in given.outlet.lines] == ["line too long"]
+
+
+def test_a_line_that_inflates_without_end_fails(tmp_path, context, monkeypatch):
+    monkeypatch.setattr(streams, "MAX_LINE_BYTES", 1 << 20)
+    monkeypatch.setattr(streams, "MAX_PASSED_BYTES", 1 << 22)
+    (tmp_path / "a.jsonl").write_bytes(zstandard.compress(b'{"text": "' + b"x" * (8 << 20)))
     with pytest.raises(InputError, match="this is no JSONL"):
         read(tmp_path / "a.jsonl", context("jsonl"))
 

@@ -13,23 +13,29 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, BinaryIO
 
 import orjson
 import xxhash
 
 from clet import codecs
+from clet.container import MAGIC
 from clet.exits import InputError
-from clet.record import RecordError, canonical_text, check_record, parse_object, raw_hash, record_id
-from clet.sources.adapter import Context, Document, SourceFailed
+from clet.record import LongLine, RecordError, canonical_text, check_record, parse_object, raw_hash, record_id
+from clet.sources.adapter import Columns, Context, Document, SourceFailed
 from clet.sources.fields import TAKEN, field_document, text_of
 from clet.sources.paths import Found, Stdin, file_signature, one_file, open_regular
 from clet.sources.text.decode import one_line
-from clet.streams import split_lines
+from clet.streams import line_blocks
 
+BLOCK_BYTES = 1 << 20  # of a file, read at once
+MIN_BLOCK_BYTES = 8 << 10  # below, lines are read one by one
+COLUMNS_FROM = 1 << 20  # of a file, unless kernels are there already
 MAX_META_BYTES = 64 << 10
 _SHORT_LINE = MAX_META_BYTES // 4  # writing a value again at most trebles it: 1E2 becomes 100.0
 _NOT_META = TAKEN | {"tok", "meta"}
@@ -37,15 +43,15 @@ _SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz", ".jsonl.zst", ".ndj
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
-def read(locator: str, context: Context) -> Iterator[Document]:
+def read(locator: str, context: Context) -> Iterator[Document | Columns]:
     """Documents of the file that the locator names; `-` is stdin. Of a folder or a glob each file is included."""
     if locator == "-":
-        yield from _Lines("stdin", "stdin", context).read(Stdin(context))
+        yield from _Lines("stdin", "stdin", context).read(Stdin(context), gather=False)
     elif found := one_file(locator, context, _SUFFIXES):
         yield from _read_file(found, context)
 
 
-def _read_file(found: Found, context: Context) -> Iterator[Document]:
+def _read_file(found: Found, context: Context) -> Iterator[Document | Columns]:
     cursor = context.cursor
     signature = list(file_signature(found.path))
     if cursor.get("file") == signature:
@@ -57,7 +63,7 @@ def _read_file(found: Found, context: Context) -> Iterator[Document]:
             lines.skip_known(stream, skip, cursor.get("digest", ""))
     try:
         with open_regular(found.path) as stream:
-            for document in lines.read(stream):
+            for document in lines.read(stream, gather=True):
                 lines.note(cursor)
                 yield document
         if lines.complete:
@@ -68,27 +74,25 @@ def _read_file(found: Found, context: Context) -> Iterator[Document]:
         lines.note(cursor)
 
 
-def _each_line(stream: BinaryIO, name: str) -> Iterator[tuple[bytes, bool]]:
-    """(line without its newline, whether the stream ended before one)."""
-    ended = last = None
+def _blocks(stream: BinaryIO, name: str, *, gather: bool) -> Iterator[tuple[bytes, bool]]:
+    """(lines without the newline of the last, whether the stream ended before it); a `LongLine` comes alone.
 
-    def watched() -> Iterator[bytes]:
-        nonlocal ended, last
-        for chunk in codecs.plain_chunks(codecs.Peekable(stream), name):
-            last = chunk[-1:]
-            yield chunk
-        ended = True
-
-    inner = codecs.Peekable(codecs.ChunkReader(watched()))
-    if codecs.sniff(inner.peek(4)) == "clet":
+    `gather`: what comes in small pieces is put together, since nobody waits for it.
+    """
+    chunks = codecs.plain_chunks(codecs.Peekable(stream), name)
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= len(MAGIC):
+            break
+    if codecs.sniff(head) == "clet":
         raise InputError(f"{name}: holds token batches; the next stage reads them as they are")
-    first = True
-    for lines in split_lines(inner, name):
-        for line in lines:
-            if first and line.startswith(BOM_UTF8):
-                line = line[len(BOM_UTF8) :]
-            first = False
-            yield line, bool(ended) and last != b"\n"
+    head = head.removeprefix(BOM_UTF8)
+    return line_blocks(chain([head] if head else [], chunks), name, BLOCK_BYTES if gather else 0)
+
+
+def _lines_of(block: bytes) -> list[bytes]:
+    return [block] if isinstance(block, LongLine) else block.split(b"\n")
 
 
 class _Lines:
@@ -99,6 +103,7 @@ class _Lines:
         self.skip = self.taken = 0
         self.digest = xxhash.xxh3_64()
         self.complete = True
+        self._seen_bytes = 0
 
     def note(self, cursor: dict[str, Any]) -> None:
         """Remember what is done with."""
@@ -106,40 +111,90 @@ class _Lines:
 
     def skip_known(self, stream: BinaryIO, count: int, digest: str) -> None:
         """Pass over the first `count` lines of the stream when it is read, if they still have this digest."""
-        hashed = xxhash.xxh3_64()
+        known, self.digest = self.digest, xxhash.xxh3_64()
         try:
-            for number, (line, _) in enumerate(_each_line(stream, self.name)):
-                if number >= count:
+            for block, _ in _blocks(stream, self.name, gather=True):
+                for line in _lines_of(block)[: count - self.taken]:
+                    self._take(line)
+                if self.taken == count:
                     break
-                hashed.update(line)
-                hashed.update(b"\n")
         except InputError:
-            return
-        if hashed.hexdigest() == digest:
-            self.skip, self.digest = count, hashed
+            self.taken = 0
+        if self.taken and self.digest.hexdigest() == digest:
+            self.skip = count
+        else:
+            self.digest = known
+        self.taken = 0
 
-    def read(self, stream: BinaryIO) -> Iterator[Document]:
+    def read(self, stream: BinaryIO, *, gather: bool) -> Iterator[Document | Columns]:
         """Documents; a bad line is reported and passed over. Raises InputError for a damaged stream."""
-        digest = self.digest
-        for number, (line, cut) in enumerate(_each_line(stream, self.name), 1):
-            if number <= self.skip:
-                self.taken = number
+        number = 0
+        for block, cut in _blocks(stream, self.name, gather=gather):
+            if not cut and number >= self.skip and self._is_for_columns(block):
+                yield from self._in_columns(block, number)
+                number = self.taken
                 continue
-            document = None
-            if line and not line.isspace():
-                try:
-                    document = self._document(line)
-                except RecordError as error:
-                    self.complete = not cut  # somebody may still be writing this line: it is not done with
-                    if not (cut and self.context.follow):
-                        self.context.bad_line(f"{self.name}:{number}", str(error), line)
-                    if cut:
-                        return
-            self.taken = number
-            digest.update(line)
-            digest.update(b"\n")
-            if document is not None:
-                yield document
+            for line in _lines_of(block):
+                number += 1
+                if number <= self.skip:
+                    self.taken = number
+                    continue
+                document = self._read_line(line, number, cut=cut)
+                if not self.complete:
+                    return
+                self._take(line)
+                if document is not None:
+                    yield document
+
+    def _is_for_columns(self, block: bytes) -> bool:
+        """Whether a block is worth the kernels, which take longer to load than it takes to read a megabyte."""
+        if not self.context.in_columns or self.context.options.scrub or isinstance(block, LongLine):
+            return False
+        self._seen_bytes += len(block)
+        return len(block) >= MIN_BLOCK_BYTES and (self._seen_bytes >= COLUMNS_FROM or "clet.kernels" in sys.modules)
+
+    def _in_columns(self, block: bytes, before: int) -> Iterator[Document | Columns]:
+        """The documents of a block of whole lines, of which `before` came earlier."""
+        from clet.sources.jsonl.columns import read_block
+
+        found = read_block(block, self.context, self.origin)
+        stops = found.lines.stops.tolist()
+        next_line = begin = 0
+        for line in [*found.doubtful.tolist(), len(stops)]:
+            if line > next_line:
+                self._take(memoryview(block)[begin : stops[line - 1]], line - next_line)
+                columns = found.between(next_line, line)
+                begin = stops[line - 1] + 1
+                if len(columns):
+                    yield columns
+            if line < len(stops):
+                body = block[begin : stops[line]]
+                document = self._read_line(body, before + line + 1)
+                self._take(body)
+                begin = stops[line] + 1
+                if document is not None:
+                    yield document
+            next_line = line + 1
+
+    def _take(self, lines: bytes | memoryview, number: int = 1) -> None:
+        """Lines, with newlines between them, are done with."""
+        self.taken += number
+        self.digest.update(lines)
+        if isinstance(lines, LongLine):
+            self.digest.update(lines.digest.digest())
+        self.digest.update(b"\n")
+
+    def _read_line(self, line: bytes, number: int, *, cut: bool = False) -> Document | None:
+        """The document of a line, None for none; of one that is bad and `cut`, the stream is not `complete`."""
+        if not line or line.isspace():
+            return None
+        try:
+            return self._document(line)
+        except RecordError as error:
+            self.complete = not cut  # somebody may still be writing this line: it is not done with
+            if not (cut and self.context.follow):
+                self.context.bad_line(f"{self.name}:{number}", str(error), line)
+            return None
 
     def _document(self, line: bytes) -> Document:
         fields = parse_object(line, mend=True)

@@ -1,0 +1,87 @@
+"""Many bytes at once: what numba has no words for, as instructions of the compiler behind it (LLVM).
+
+They are portable: where a processor has narrower vectors, or none, LLVM makes of them what there is.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+WIDTH = 32
+
+
+_BYTES = ir.VectorType(ir.IntType(8), WIDTH)
+_MASK = ir.IntType(WIDTH)
+
+
+def _load(context, builder, kind, data, at):
+    array = context.make_array(kind)(context, builder, data)
+    loaded = builder.load(builder.bitcast(builder.gep(array.data, [at]), _BYTES.as_pointer()))
+    loaded.align = 1
+    return loaded
+
+
+def _every(byte):
+    return ir.Constant(_BYTES, [byte] * WIDTH)
+
+
+def _among(builder, loaded, *ranges):
+    """A bit for each byte that is in one of the ranges, (first, last) or one byte."""
+    found = None
+    for one in ranges:
+        first, last = one if isinstance(one, tuple) else (one, one)
+        if first == last:
+            hit = builder.icmp_unsigned("==", loaded, _every(first))
+        else:
+            hit = builder.icmp_unsigned("<=", builder.sub(loaded, _every(first)), _every(last - first))
+        found = hit if found is None else builder.or_(found, hit)
+    return builder.bitcast(found, _MASK)
+
+
+def _first(builder, mask):
+    return builder.zext(builder.cttz(mask, ir.Constant(ir.IntType(1), 0)), ir.IntType(64))
+
+
+@intrinsic
+def letters_from(typingctx, data, at):
+    """How many ASCII letters stand in a row from byte `at` (uint64) of `data` on; at most WIDTH, all readable."""
+
+    def generate(context, builder, signature, args):
+        loaded = _load(context, builder, signature.args[0], *args)
+        letters = _among(builder, builder.or_(loaded, _every(32)), (97, 122))
+        return _first(builder, builder.not_(letters))
+
+    return types.uint64(data, at), generate
+
+
+@intrinsic
+def look_at(typingctx, data, at):
+    """What the WIDTH bytes from `at` (uint64) on are, as masks of which bit i is of byte i.
+
+    Returns (how many are neither blanks nor control characters nor beyond ASCII before the first that is, letters,
+    digits, marks that words may be cut at, number signs, full stops, apostrophes, slashes and colons).
+    """
+
+    def generate(context, builder, signature, args):
+        loaded = _load(context, builder, signature.args[0], *args)
+        run = _first(builder, builder.not_(_among(builder, loaded, (33, 126))))
+        masks = [_among(builder, builder.or_(loaded, _every(32)), (97, 122)), _among(builder, loaded, (48, 57))]
+        cuts = (ord("*"), ord("/")), ord("'"), ord(":"), (ord("<"), ord(">")), ord("^"), ord("~")
+        masks += [_among(builder, loaded, *cuts)]
+        masks += [_among(builder, loaded, *map(ord, signs)) for signs in ("#", ".", "'", "/:")]
+        whole = [builder.zext(mask, ir.IntType(64)) for mask in masks]
+        return context.make_tuple(builder, signature.return_type, [run, *whole])
+
+    return types.UniTuple(types.uint64, 8)(data, at), generate
+
+
+@intrinsic
+def count_bits(typingctx, mask):
+    """How many bits of a uint64 are set."""
+
+    def generate(context, builder, signature, args):
+        return builder.ctpop(args[0])
+
+    return types.uint64(mask), generate

@@ -1,0 +1,1 @@
+"""JSON lines: each a document, or a clet record that comes again."""
