@@ -114,3 +114,20 @@ def test_elsewhere_modules_compute_as_they_are_written(tiny):
     mlp = tiny().model.layers[0].mlp
     assert fused.is_plain(mlp.gate_proj, mlp.up_proj)
     assert not fused.is_plain(torch.nn.Linear(2, 2)) and not fused.is_plain(torch.nn.Identity())
+
+
+def test_in_training_another_document_of_the_window_changes_no_loss_and_gets_no_gradient(tiny, random_ids):
+    model, ids = tiny().train(), random_ids(1, 20)
+    segments = torch.tensor([[0] * 9 + [1] * 11])
+    other = ids.clone()
+    other[0, :9] = random_ids(1, 9, "other")[0]
+    found = []
+    for each in (ids, other):
+        embedded = model.model.embed_tokens(each).detach().requires_grad_()
+        model.model.embed_tokens.forward = lambda _, x=embedded: x
+        nll, _ = token_losses(model, each, segments)
+        later = nll[0, 9:]  # about tokens 10 on, which are of the second document
+        found.append(later.detach())
+        (gradient,) = torch.autograd.grad(later.sum(), embedded)
+        assert gradient[0, :9].abs().max() == 0 and gradient[0, 9:19].abs().max() > 0
+    assert torch.equal(*found)
