@@ -131,3 +131,19 @@ def test_in_training_another_document_of_the_window_changes_no_loss_and_gets_no_
         (gradient,) = torch.autograd.grad(later.sum(), embedded)
         assert gradient[0, :9].abs().max() == 0 and gradient[0, 9:19].abs().max() > 0
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_layers_that_are_traced_take_no_kernel_of_ours_and_give_the_same(tiny, random_ids, monkeypatch, packed):
+    """What --compile does before it generates code; the generator itself takes a minute (tests/train/test_types.py)."""
+    model, ids = tiny().train(), random_ids(2, 24)
+    segments = torch.tensor([[0] * 9 + [1] * 15] * 2) if packed else None
+    loss, expected = _gradients(model, ids, segments)
+    for layer in model.model.layers:
+        layer.compile(backend="aot_eager")
+    for name in ("turn", "swiglu", "add_norm"):
+        monkeypatch.setattr(rows, name, lambda *_: pytest.fail("a kernel was called from a traced layer"))
+    traced, gradients = _gradients(model, ids, segments)
+    assert traced == pytest.approx(loss, rel=1e-5)
+    for name in expected:
+        torch.testing.assert_close(gradients[name], expected[name], rtol=1e-3, atol=1e-6, msg=name)
