@@ -41,6 +41,7 @@ def test_both_sides_learn_the_same_windows_to_the_same_loss(small, capsys):
     assert ours["tokens_per_s"] == pytest.approx(rate)
     share = rate * flops_per_token(small, 64, None) / row["ceiling_gflops"] / 1e9
     assert ours["ceiling_share"] == pytest.approx(share)
+    assert 0 < theirs["ceiling_share_cpu"] < 1.5 and row["times_less_cpu"] > 0
     json.dumps(result)
     show(result)
     assert "clet tokens/s" in capsys.readouterr().out
