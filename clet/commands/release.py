@@ -1,4 +1,4 @@
-"""List, show, promote, roll back, sign and export the releases of a run, trip its breaker and end a pause."""
+"""List, show, report, promote, roll back, sign and export the releases of a run, trip its breaker and end a pause."""
 
 from __future__ import annotations
 

@@ -73,6 +73,10 @@ class RotaryTable:
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate heads x [B, T, H, D] by tables that broadcast against [B, T, H, D/2]."""
+    if torch.compiler.is_compiling():  # a compiler fuses what is written plainly, and writes into views less surely
+        half = x.shape[-1] // 2
+        x1, x2, cos, sin = x[..., :half], x[..., half:], cos.to(x.dtype), sin.to(x.dtype)
+        return torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1)
     return _Rotate.apply(x, cos, sin) if torch.is_grad_enabled() else _turn(x, cos, sin, 1.0)
 
 

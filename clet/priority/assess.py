@@ -34,6 +34,7 @@ from clet.priority.novelty import (
     WEIGHT,
     Grams,
     density,
+    hash_grams,
     learn,
     look_up,
     new_grams,
@@ -161,11 +162,12 @@ def assess(m, ids, offsets, begin, stop, days, origins, families, dropped, wrong
         trusted = standing(r, origin) >= PROVEN
         note_trust(m.bursts, trusted)
         alarm, place, weight = False, np.int64(-1), m.grams.sums[WEIGHT]
+        hash_grams(ids, first, last, pairs, triples)
         for at in range(0, size, PIECE):
             end = min(at + PIECE, size)
             look_up(m.grams, ids, first, at, end, pairs, triples, seen)
             found, place = watch(
-                m.bursts, triples, seen[2], at, end, weight, m.count[0], day, origin, family, trusted, place
+                m.bursts, triples, seen[2], at, end, size, weight, m.count[0], day, origin, family, trusted, place
             )
             alarm |= found
         alarm = alarm and not trusted and is_settled(m.bursts, known)

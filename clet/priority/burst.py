@@ -28,6 +28,7 @@ import numpy as np
 
 from clet.kernels import njit
 from clet.priority.triples import BLOCK_SHIFT, HEAD, WORD, new_blocks
+from clet.priority.vectors import ask_for
 
 DOCUMENTS = 6  # a pilot flagged the trigger after 6 of 250 documents, with 21 to 50 false alarms in 149 weeks
 ORIGINS = 3  # fewer are held by the budget of each origin
@@ -85,8 +86,10 @@ def note_trust(b, trusted):
 
 
 @njit
-def watch(b, triples, three, begin, end, weight, number, day, origin, family, trusted, best):
+def watch(b, triples, three, begin, end, size, weight, number, day, origin, family, trusted, best):
     """Count the rare phrases of a document that end at its tokens `begin` to `end`; (alarm, the most shared phrase).
+
+    Meanwhile the blocks of the tokens behind `end` are asked for, as many as have been watched, up to `size`.
 
     The latter is its place, `best` being that among the tokens before, or -1. `three` says how often each triple was
     met, times `weight`; `number` is the document's, `day` counts from anywhere, `family` is a hash of its
@@ -100,6 +103,7 @@ def watch(b, triples, three, begin, end, weight, number, day, origin, family, tr
     most = _docs(b.blocks[best, WORD]) if best >= 0 else 1
     alarm = False
     for i in range(max(begin, 2), end):
+        ask_for(b.blocks, triples[min(i + end - begin, size - 1)] >> BLOCK_SHIFT)
         at = triples[i] >> BLOCK_SHIFT
         tag = (triples[i] & _LOW) | _ONE
         head, word = b.blocks[at, HEAD], b.blocks[at, WORD]

@@ -87,21 +87,29 @@ def triple_hash(u, pair):
 
 
 @njit
+def hash_grams(ids, begin, end, pairs, triples):
+    """Fill `pairs` and `triples` with the hash of the gram that ends at each token of the document `ids[begin:end]`.
+
+    It is 0 where the gram would begin before the document.
+    """
+    doc = ids[begin:end]
+    size = end - begin
+    for i in range(1, size):
+        pairs[i] = pair_hash(doc[i - 1], doc[i])
+    for i in range(2, size):
+        triples[i] = triple_hash(doc[i - 2], pairs[i])
+    if size:
+        pairs[0] = triples[0] = triples[min(1, size - 1)] = _U(0)
+
+
+@njit
 def look_up(g, ids, start, begin, end, pairs, triples, seen):
     """What is known of the grams that end at the tokens `begin` to `end` of a document, which begins at `ids[start]`.
 
-    Fills `pairs` and `triples` with their hashes (0 where one would begin before the document), and `seen` `[3, size]`
-    with how often the token, its pair and its triple were met before, times the present weight. To be called from the
-    document's first token on, in pieces of at most PIECE.
+    Fills `seen` `[3, size]` with how often the token, its pair and its triple were met before, times the present
+    weight; `hash_grams` has filled in the others. Meant for pieces of PIECE tokens.
     """
     doc = ids[start:]
-    # Loops apart, because a processor looks only so far ahead: in the second nothing but loads wait for memory.
-    for i in range(max(begin, 1), end):
-        pairs[i] = pair_hash(doc[i - 1], doc[i])
-    for i in range(max(begin, 2), end):
-        triples[i] = triple_hash(doc[i - 2], pairs[i])
-    if begin == 0:
-        pairs[0] = triples[0] = triples[min(1, end - 1)] = _U(0)
     one, two, three = seen[0], seen[1], seen[2]
     for i in range(begin, end):
         two[i] = g.two[pairs[i] >> _SHIFTS[1]]

@@ -6,7 +6,7 @@ They are portable: where a processor has narrower vectors, or none, LLVM makes o
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 WIDTH = 32
@@ -85,3 +85,21 @@ def count_bits(typingctx, mask):
         return builder.ctpop(args[0])
 
     return types.uint64(mask), generate
+
+
+@intrinsic
+def ask_for(typingctx, table, row):
+    """Have row `row` (uint64) of a table brought into the cache, without waiting for it."""
+
+    def generate(context, builder, signature, args):
+        array = context.make_array(signature.args[0])(context, builder, args[0])
+        step = builder.extract_value(array.strides, 0)
+        place = builder.add(builder.ptrtoint(array.data, step.type), builder.mul(args[1], step))
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        to_write, near, data = (ir.Constant(number, value) for value in (1, 3, 1))
+        builder.call(prefetch, [builder.inttoptr(place, pointer), to_write, near, data])
+        return context.get_dummy_value()
+
+    return types.none(table, row), generate

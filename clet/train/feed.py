@@ -194,6 +194,11 @@ class Batch:
         """The ids that are predicted and count, flat."""
         return self.ids[:, 1:][counts_of(self.loss_mask, self.segments)]
 
+    def mean_piece(self) -> float:
+        """Tokens of a piece of a document in its windows, on average."""
+        starts = np.diff(self.segments, axis=1, prepend=-1) != 0
+        return self.tokens / max(1, int((starts & (self.segments >= 0)).sum()))
+
 
 def counts_of(loss_mask: np.ndarray, segments: np.ndarray) -> np.ndarray:
     """Which predictions of windows `[B, L]` enter the loss, `[B, L - 1]`: masked tokens and other documents do not."""

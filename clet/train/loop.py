@@ -240,7 +240,7 @@ class Trainer:
             origins = self._credit.by_origin(batch.windows, batch.rows, losses)
             targets = batch.targets()
             gain = self.breaker.unigram.gain(targets, facts["loss"])
-            now = Signals(step, batch.draw.after.segment, facts["loss"], facts["grad_norm"], gain)
+            now = Signals(step, batch.draw.after.segment, facts["loss"], facts["grad_norm"], gain, batch.mean_piece())
             if found := self.breaker.objection(now):
                 self._trip(trip.Cause(step, found.why, found.onset, batch=batch, losses=losses))
                 return False

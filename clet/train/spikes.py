@@ -14,6 +14,10 @@ exp(-SUDDEN/0.97)/2 = 3e-8 a step, the CUSUM by Lundberg's bound exp(-0.947 LIMI
 steps. Gradients have longer tails; their limits are set so that what a factor of ten in the norm would say counts, and
 `clet bench breaker` counts the false alarms of both on clean runs.
 
+Tokens at the beginning of a document have little context to follow from, and windows that the packer fills with the
+ends of many documents consist of such: a step whose pieces of documents are less than SHORT of the usual length is
+not compared with the usual loss and gradient (the other tests see it).
+
 When to choose otherwise: a stream whose windows differ wildly and are not shuffled (one segment of several kinds, in
 order) trips these; give each kind its own segment or lane.
 """
@@ -24,12 +28,13 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from clet.train.levels import Level
+from clet.train.levels import ALPHA, Level
 from clet.train.order import LOW_STEPS, UsualGain
 
 SUDDEN = 16.0  # scales above the level, in one step
 LIMIT = 16.0  # of the CUSUM of scales
 CAP = 6.0  # what one step adds to it at most: at least four steps must agree
+SHORT = 0.5  # of the usual length of a piece of a document
 COLLAPSE = math.log(1 / 4)
 COLLAPSE_STEPS = 3
 NOTHING_STEPS = 2
@@ -47,6 +52,7 @@ class Signals:
     loss: float
     grad_norm: float
     gain: float | None = None  # over a unigram model, see `order`
+    piece: float | None = None  # mean length of its pieces of documents, in tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +105,14 @@ class Spike:
         self._name, self._least, self._drift, self._limit = name, least, drift, limit
         self._level = Level(floor)
         self._sum, self._since = 0.0, 0
+        self._piece: float | None = None  # the usual length
+
+    def _is_short(self, now: Signals) -> bool:
+        return now.piece is not None and self._piece is not None and now.piece < SHORT * self._piece
 
     def objection(self, now: Signals) -> Objection | None:
         value = getattr(now, self._name)
-        if (found := self._level.residual(now.segment, value)) is None:
+        if self._is_short(now) or (found := self._level.residual(now.segment, value)) is None:
             return None
         away, scales = found
         what = "loss" if self._name == "loss" else "gradient norm"
@@ -118,15 +128,20 @@ class Spike:
         return total, (self._since if self._sum else step)
 
     def add(self, now: Signals) -> None:
+        short = self._is_short(now)
+        if now.piece is not None:
+            self._piece = now.piece if self._piece is None else self._piece + ALPHA * (now.piece - self._piece)
+        if short:
+            return
         found = self._level.residual(now.segment, value := getattr(now, self._name))
         self._sum, self._since = (0.0, now.step) if found is None else self._summed(now.step, found[1])
         self._level.add(now.segment, value)
 
     def state(self) -> dict[str, Any]:
-        return {"sum": self._sum, "since": self._since, "level": self._level.state()}
+        return {"sum": self._sum, "since": self._since, "piece": self._piece, "level": self._level.state()}
 
     def load(self, state: dict[str, Any]) -> None:
-        self._sum, self._since = state["sum"], state["since"]
+        self._sum, self._since, self._piece = state["sum"], state["since"], state["piece"]
         self._level.load(state["level"])
 
 

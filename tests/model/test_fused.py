@@ -114,3 +114,36 @@ def test_elsewhere_modules_compute_as_they_are_written(tiny):
     mlp = tiny().model.layers[0].mlp
     assert fused.is_plain(mlp.gate_proj, mlp.up_proj)
     assert not fused.is_plain(torch.nn.Linear(2, 2)) and not fused.is_plain(torch.nn.Identity())
+
+
+def test_in_training_another_document_of_the_window_changes_no_loss_and_gets_no_gradient(tiny, random_ids):
+    model, ids = tiny().train(), random_ids(1, 20)
+    segments = torch.tensor([[0] * 9 + [1] * 11])
+    other = ids.clone()
+    other[0, :9] = random_ids(1, 9, "other")[0]
+    found = []
+    for each in (ids, other):
+        embedded = model.model.embed_tokens(each).detach().requires_grad_()
+        model.model.embed_tokens.forward = lambda _, x=embedded: x
+        nll, _ = token_losses(model, each, segments)
+        later = nll[0, 9:]  # about tokens 10 on, which are of the second document
+        found.append(later.detach())
+        (gradient,) = torch.autograd.grad(later.sum(), embedded)
+        assert gradient[0, :9].abs().max() == 0 and gradient[0, 9:19].abs().max() > 0
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_layers_that_are_traced_take_no_kernel_of_ours_and_give_the_same(tiny, random_ids, monkeypatch, packed):
+    """What --compile does before it generates code; the generator itself takes a minute (tests/train/test_types.py)."""
+    model, ids = tiny().train(), random_ids(2, 24)
+    segments = torch.tensor([[0] * 9 + [1] * 15] * 2) if packed else None
+    loss, expected = _gradients(model, ids, segments)
+    for layer in model.model.layers:
+        layer.compile(backend="aot_eager")
+    for name in ("turn", "swiglu", "add_norm"):
+        monkeypatch.setattr(rows, name, lambda *_: pytest.fail("a kernel was called from a traced layer"))
+    traced, gradients = _gradients(model, ids, segments)
+    assert traced == pytest.approx(loss, rel=1e-5)
+    for name in expected:
+        torch.testing.assert_close(gradients[name], expected[name], rtol=1e-3, atol=1e-6, msg=name)

@@ -76,7 +76,7 @@ def uses(b, number, *, origin, family=None, trusted=False, day=0, phrase=(7, 8, 
     seen = np.full(len(words), 0.0 if rare else 99.0, np.float32)
     family, best, alarms = np.uint64(number if family is None else family), -1, []
     for begin, end in ((0, 7), (7, len(words))):  # in pieces, as `assess` does
-        alarm, best = watch(b, triples, seen, begin, end, 1.0, number, day, origin, family, trusted, best)
+        alarm, best = watch(b, triples, seen, begin, end, len(words), 1.0, number, day, origin, family, trusted, best)
         alarms.append(alarm)
     return any(alarms), best, tag_of(b, best)
 

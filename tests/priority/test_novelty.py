@@ -20,6 +20,7 @@ from clet.priority.novelty import (
     C,
     density,
     excess,
+    hash_grams,
     learn,
     look_up,
     new_grams,
@@ -64,6 +65,7 @@ def look(grams, ids):
     ids = np.asarray(ids, np.uint32)
     pairs, triples = np.zeros(len(ids) + 2, np.uint64), np.zeros(len(ids) + 2, np.uint64)
     seen = np.zeros((3, len(ids) + 2), np.float32)
+    hash_grams(ids, 0, len(ids), pairs, triples)
     for at in range(0, len(ids), novelty.PIECE):
         look_up(grams, ids, 0, at, min(at + novelty.PIECE, len(ids)), pairs, triples, seen)
     bits = density(grams, seen, len(ids), np.zeros(len(ids)))

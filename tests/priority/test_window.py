@@ -193,3 +193,10 @@ def test_what_is_too_large_for_the_budget_is_dropped_and_the_next_one_taken():
     out, dropped = run([Item(0, 1.0, 90), Item(1, 0.5, 20), Item(2, 0.4, 10)], Account(100, 1.0))
     assert [item.tokens for item in out] == [90, 10]
     assert [(item.tokens, why) for item, why in dropped] == [(20, "budget")]
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_a_budget_smaller_than_every_record_is_why_all_are_dropped(size):
+    out, dropped = run([Item(i, i / 10, 10, "ab"[i % 2]) for i in range(10)], Account(8, 0.5), max_records=size)
+    assert out == []
+    assert {why for _, why in dropped} == {"budget"}

@@ -22,10 +22,10 @@ def stream(count, *, seed=1, noise="normal", level=3.0):
     return trend * np.exp(0.06 * draw(count)), np.exp(0.25 * draw(count))
 
 
-def run(watch, losses, norms, segment=lambda step: 0, begin=1):
+def run(watch, losses, norms, segment=lambda step: 0, begin=1, piece=lambda step: None):
     """(step, objection) of the first objection, or None; steps without one are added."""
     for step, (loss, norm) in enumerate(zip(losses, norms, strict=True), begin):
-        now = Signals(step, segment(step), float(loss), float(norm))
+        now = Signals(step, segment(step), float(loss), float(norm), piece=piece(step))
         for detect in watch.values():
             if found := detect.objection(now):
                 return step, found
@@ -46,6 +46,15 @@ def test_new_data_with_another_level_do_not_trip():
     losses = np.concatenate([losses, np.minimum(higher, 5.5)])
     watch = detectors(VOCAB)
     assert run(watch, losses, np.concatenate([norms, 2 * more]), segment=lambda step: int(step > 300)) is None
+
+
+def test_windows_of_the_ends_of_many_documents_are_not_compared_with_whole_ones():
+    losses, norms = stream(300, level=2.0)
+    losses[250] *= 3.2
+    norms[250] *= 8
+    assert run(detectors(VOCAB), losses, norms, piece=lambda step: 20.0 if step == 251 else 400.0) is None
+    found = run(detectors(VOCAB), losses, norms, piece=lambda step: 300.0 if step == 251 else 400.0)
+    assert found is not None and found[0] == 251
 
 
 @pytest.mark.parametrize(
