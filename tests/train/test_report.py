@@ -52,7 +52,8 @@ def make_run(run, lines, trips=()):
     (run / "run.json").write_text("{}")
     (run / "steps.jsonl").write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in lines))
     if trips:
-        (run / "breaker.json").write_bytes(orjson.dumps({"trips": list(trips)}))
+        whole = [{"back_to": 0, "recalled": []} | trip for trip in trips]
+        (run / "breaker.json").write_bytes(orjson.dumps({"trips": whole}))
     return run
 
 
@@ -81,7 +82,7 @@ def test_the_page_of_a_real_run_tells_what_it_did(learn, stories, make_shards, t
 
 
 def test_a_page_loads_and_runs_nothing_whatever_names_strangers_chose(tmp_path):
-    trip = {"time": EVIL, "step": 5, "why": EVIL, "back_to": EVIL, "windows": [[EVIL, [1]]], "documents": [EVIL]}
+    trip = {"time": EVIL, "step": 5, "why": EVIL, "request": EVIL, "windows": [[EVIL, [1]]], "documents": [EVIL]}
     evil_rate = {"schedule": EVIL, "phase": EVIL, "peak": 1.0}
     lines = [line(s, origins={EVIL + str(s): [1.0, 2.0]}, rate=evil_rate, energy=EVIL, time=EVIL) for s in range(1, 9)]
     run = make_run(tmp_path / "run<b>", lines, [trip])
