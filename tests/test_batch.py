@@ -5,7 +5,7 @@ import io
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clet.batch import Batch, Ragged
@@ -42,6 +42,7 @@ def through_frame(batch: Batch) -> Batch:
     return Batch.from_frame(frame, "x")
 
 
+@settings(deadline=None)  # the first example may compile kernels
 @given(records())
 def test_lines_to_batch_to_lines_is_the_identity(made):
     lines = [orjson.dumps(record) for record in made]

@@ -72,7 +72,7 @@ def learn_with_clet(plan: Plan, work: Path, answer: Callable[[dict[str, Any]], N
             _finish(plan)
             seconds = turn.seconds
             parts = {"wait_s": turn.wait_s, "bookkeeping_s": seconds - turn.wait_s - arithmetic[0]}
-            answer({"seconds": seconds, "loss": turn.loss, **parts})
+            answer({"seconds": seconds, "cpu_s": turn.cpu_s, "loss": turn.loss, **parts})
             if _read() == "end":
                 stop.set()
             turn.begin()
@@ -116,7 +116,7 @@ def learn_plainly(plan: Plan, work: Path, answer: Callable[[dict[str, Any]], Non
             optimizer.zero_grad()
             turn.add(total, 0.0)
         _finish(plan)
-        answer({"seconds": turn.seconds, "loss": turn.loss})
+        answer({"seconds": turn.seconds, "cpu_s": turn.cpu_s, "loss": turn.loss})
 
 
 class _Turn:
@@ -127,7 +127,9 @@ class _Turn:
         self.begin()
 
     def begin(self) -> None:
-        self._began, self._losses, self.wait_s = time.perf_counter(), [], 0.0
+        self._began, self._cpu_s = time.perf_counter(), time.process_time()
+        self._losses: list[float] = []
+        self.wait_s = 0.0
 
     def add(self, loss: float, wait_s: float) -> None:
         self._losses.append(loss)
@@ -144,6 +146,10 @@ class _Turn:
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self._began
+
+    @property
+    def cpu_s(self) -> float:
+        return time.process_time() - self._cpu_s
 
 
 def _timed(function: Callable, total: list[float]) -> Callable:

@@ -1,32 +1,37 @@
 """Grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245), with Qwen3's RMSNorm on queries and keys.
 
 Causal over a whole window when it holds one document; within packed windows causal and inside the same document only,
-exactly: on a CPU document by document (`clet/model/packed.py`), elsewhere by a mask [B, 1, T, T] of one byte an entry
-that is built once for all layers. With a cache, keys and values of earlier calls come from `clet/model/cache.py`.
+exactly: on a CPU document by document (`clet/model/packed.py`), on CUDA by FlexAttention (`clet/model/flex.py`), else
+by a mask [B, 1, T, T] of one byte an entry; each made once for all layers. With a cache, keys and values of earlier
+calls come from `clet/model/cache.py`.
 """
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 
-from clet.model import fused
+from clet.model import flex, fused
 from clet.model.cache import CacheView
 from clet.model.config import ModelConfig
+from clet.model.flex import document_mask
 from clet.model.norm import RMSNorm
 from clet.model.packed import Block, document_blocks, packed_attention
 from clet.model.rotary import rotate
 
 # What a query may see in its window: everything before it (None), an exact mask, or its document by blocks.
-Scope = Tensor | list[Block] | None
+Scope = Tensor | list[Block] | BlockMask | None
 
 
 def attention_scope(segments: Tensor) -> Scope:
     """What the queries of packed windows may see, from segments [B, T], made once for all layers."""
     if bool((segments == segments[:, :1]).all()):
         return None
-    blocks = document_blocks(segments) if segments.device.type == "cpu" else None
-    return segment_mask(segments) if blocks is None else blocks
+    if segments.device.type == "cpu":
+        blocks = document_blocks(segments)
+        return segment_mask(segments) if blocks is None else blocks
+    return document_mask(segments) if flex.is_here(segments.device) else segment_mask(segments)
 
 
 def segment_mask(segments: Tensor) -> Tensor:
@@ -58,10 +63,13 @@ class Attention(nn.Module):
             return self.o_proj(cache.attend(self.layer, q, k, v).flatten(2))
         if isinstance(scope, list):
             return self.o_proj(packed_attention(q, k, v, scope).flatten(2))
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, T, D]
+        if isinstance(scope, BlockMask):
+            return self.o_proj(flex.attend(q, k, v, scope, grouped=self.grouped).transpose(1, 2).flatten(2))
         out = F.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
+            q,
+            k,
+            v,
             attn_mask=scope,
             is_causal=scope is None and x.shape[1] > 1,
             enable_gqa=self.grouped,

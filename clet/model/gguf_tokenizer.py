@@ -2,9 +2,10 @@
 
 llama.cpp has no regular expressions in its files: it knows some dozens of ways to cut a text before merging, by name,
 and picks the wrong one in silence where the name is wrong. So a tokenizer is written only if what it does is known to
-be what llama.cpp does under some name, part by part; the names below were held against the tokenizers library on real
-text in eleven languages (tests/model/test_gguf.py says how). Everything else is refused: other cuts, SentencePiece
-vocabularies, tokens that swallow the spaces around them.
+be what llama.cpp does under some name, part by part; the names below were held against the tokenizers library
+(tests/model/test_gguf.py), those of `init`, GPT-2 and Qwen on 18,417 real documents in English, German, Arabic and
+Chinese, 2.5 to 3.8 million tokens each: only text that is not in NFC differs, with Qwen. Everything else is refused:
+other cuts, SentencePiece vocabularies, tokens that swallow the spaces around them.
 """
 
 from __future__ import annotations

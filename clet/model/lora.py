@@ -9,9 +9,10 @@ on gaining. A is drawn from a stream of the matrix's own name: the same seed, th
 The adapters stand in the place of `nn.Linear`, so the decoder does not know of them. Only they have gradients and
 moments: r * (in + out) numbers a matrix, each with 12 bytes more in float32, where full training has 12 bytes more for
 each of in * out. The frozen matrices may stay in the type in which they are stored; they are widened for each product,
-one at a time, and again in the backward pass. Time: the gradients of W are not computed, which saves up to a third of
-a step; the thin products cost r/in + r/out of it. Train all weights instead when there is much to learn: what was
-learned at pre-training scale does not fit into a few ranks (arXiv:2405.09673).
+one at a time, and again in the backward pass. Time: the gradients of W, a third of the products, are not computed; the
+thin products cost r/in + r/out. On a CPU whole training has kernels that adapters go without, and is as fast: 3.4
+against 3.3 s of CPU for 1024 tokens of `small`, with moments of 394 against 19 MB. Train all weights instead when there
+is much to learn: what was learned at pre-training scale does not fit into a few ranks (arXiv:2405.09673).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clet.model.decoder import Decoder
 
 CHUNK_ELEMENTS = 1 << 21  # 8 MB of float32 logits: 256 rows of an 8192 vocabulary, the fastest size measured
+GPU_CHUNK_ELEMENTS = 1 << 28  # 1 GB: 1766 rows of a vocabulary of 151 936, so that dW is read and written seldom
 MIN_CHUNK_ROWS = 256  # for large vocabularies: fewer rows make the update of dW memory-bound
 
 
@@ -65,11 +66,13 @@ class _Head:
     """Logits and losses of one chunk of rows at a time, in a buffer that is used again.
 
     New tensors of this size would be mapped and zeroed by the kernel each time, which costs as much as the softmax.
+    Products are of type `kind`, logits, losses and what is summed up are float32.
     """
 
-    def __init__(self, head: Tensor, num_rows: int) -> None:
-        self.head = head
-        self.rows = max(1, min(num_rows, max(MIN_CHUNK_ROWS, CHUNK_ELEMENTS // head.shape[0])))
+    def __init__(self, head: Tensor, num_rows: int, kind: torch.dtype) -> None:
+        self.head = head.to(kind)
+        elements = CHUNK_ELEMENTS if head.device.type == "cpu" else GPU_CHUNK_ELEMENTS
+        self.rows = max(1, min(num_rows, max(MIN_CHUNK_ROWS, elements // head.shape[0])))
         self.logits = torch.empty((self.rows, head.shape[0]), dtype=torch.float32, device=head.device)
 
     def parts(self, num_rows: int) -> list[slice]:
@@ -96,26 +99,35 @@ class _Head:
 
     def gradients(self, hidden: Tensor, errors: Tensor, weights: Tensor, dhead: Tensor | None) -> Tensor:
         """u W [n, H], unweighted; adds sum_i weights_i * u_i h_i to `dhead` [V, H]."""
-        errors = errors.to(self.head.dtype)
+        errors = errors.to(hidden.dtype)
         if dhead is not None:
-            dhead.addmm_(errors.t(), hidden * weights.unsqueeze(1).to(hidden.dtype))
+            weighted = hidden * weights.unsqueeze(1).to(hidden.dtype)
+            if hidden.dtype is dhead.dtype:
+                dhead.addmm_(errors.t(), weighted)
+            else:
+                dhead.add_(errors.t() @ weighted)
         return errors @ self.head
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Losses of hidden [N, H] against targets [N] under head [V, H], with `expected` [N] upstream weights."""
+    """Losses of hidden [N, H] against targets [N] under head [V, H], with `expected` [N] upstream weights.
+
+    Products are of autocast's type where it is on, as those of the layers are, else of hidden's.
+    """
 
     @staticmethod
     def forward(ctx, hidden: Tensor, head: Tensor, targets: Tensor, expected: Tensor) -> Tensor:
-        losses = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        device = hidden.device.type
+        ctx.kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         needs_hidden, needs_head = ctx.needs_input_grad[:2]
+        losses = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
         dhidden = torch.empty_like(hidden) if needs_hidden else None
         dhead = torch.zeros_like(head) if needs_head else None
-        chunk = _Head(head, len(targets))
+        chunk, inner = _Head(head, len(targets), ctx.kind), hidden.to(ctx.kind)
         for part in chunk.parts(len(targets)):
-            losses[part], errors = chunk.losses(hidden[part], targets[part])
+            losses[part], errors = chunk.losses(inner[part], targets[part])
             if needs_hidden or needs_head:
-                below = chunk.gradients(hidden[part], errors, expected[part], dhead)
+                below = chunk.gradients(inner[part], errors, expected[part], dhead)
                 if needs_hidden:
                     dhidden[part] = below
         if needs_hidden or needs_head:
@@ -134,10 +146,10 @@ class _HeadLoss(torch.autograd.Function):
         if factor is not None:
             return dhidden, dhead * factor.to(dhead.dtype), None, None
         dhead = torch.zeros_like(head)
-        chunk = _Head(head, len(targets))
+        chunk, inner = _Head(head, len(targets), ctx.kind), hidden.to(ctx.kind)
         for part in chunk.parts(len(targets)):
-            _, errors = chunk.losses(hidden[part], targets[part])
-            chunk.gradients(hidden[part], errors, grad[part], dhead)
+            _, errors = chunk.losses(inner[part], targets[part])
+            chunk.gradients(inner[part], errors, grad[part], dhead)
         return dhidden, dhead, None, None
 
 

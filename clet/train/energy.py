@@ -10,7 +10,7 @@ A counter counts all that its device does, other processes' work too. Where ther
 shows RAPL to root only, since CVE-2020-8694), nothing is invented: joules are unknown, or, where the user says how many
 watts the machine takes, watts times seconds and labelled as the estimate that it is.
 
-Cost: a reading of RAPL is 20 microseconds a domain, one of NVML some 30.
+Cost: a file read for each domain of RAPL, a call for NVML, at every step.
 """
 
 from __future__ import annotations

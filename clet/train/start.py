@@ -59,11 +59,7 @@ def set_threads(wanted: int | None, recorded: int | None) -> int:
 
 
 def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Settings, seed: int) -> None:
-    """Write run.json for a new run, or check the present one against it. Raises UsageError where they differ.
-
-    InputError for a tokenizer that has more ids than the model.
-    """
-    check_tokenizer(source, model.config)
+    """Write run.json for a new run, or check the present one against it. Raises UsageError where they differ."""
     shape = model.config.to_hf("float32")
     tokenizer, base = tokenizer_fingerprint(source), tensors_root(lora.base_state(model), torch.float32)
     if not run.facts:
@@ -130,11 +126,13 @@ def adapters_of(settings: Settings) -> lora.LoraConfig | None:
 def open_model(source: Path, settings: Settings, device: torch.device, seed: int) -> Decoder:
     """The model to start from, with its adapters if it has any, its layers compiled if the settings say so.
 
-    Weights are float32; those of a frozen base may stay as they are stored.
+    Weights are float32; those of a frozen base may stay as they are stored. Raises InputError for what is no model, or
+    has another vocabulary than its tokenizer.
     """
     form = adapters_of(settings)
     stored = form is not None and settings.lora_base == "stored"
     model = load_model(source, dtype=None if stored else torch.float32, device=device)
+    check_tokenizer(source, model.config)
     if form is not None:
         lora.attach(model, form, seed)
         learned, frozen = lora.num_learned(model), model.config.num_parameters()

@@ -7,7 +7,9 @@ import subprocess
 import pytest
 import torch
 from processes import CLET, clean_environment
+from torch.nn.attention.flex_attention import BlockMask
 
+from clet.model.attention import attention_scope, segment_mask
 from clet.model.cache import KVCache
 from clet.model.decoder import Decoder, token_losses
 from clet.model.initialise import initialise
@@ -38,6 +40,21 @@ def test_losses_and_gradients_equal_those_of_the_cpu(pair):
         (nll.sum() / weight.sum()).backward()
     for (name, a), b in zip(model.named_parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad.cpu(), rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_packed_windows_take_flex_attention_and_a_mask_gives_the_same(pair, monkeypatch):
+    _, twin, ids, segments = pair
+    ids, segments = ids.cuda(), segments.cuda()
+    assert isinstance(attention_scope(segments), BlockMask)
+    found = []
+    for scope in (attention_scope, segment_mask):
+        monkeypatch.setattr("clet.model.decoder.attention_scope", scope)
+        twin.zero_grad(set_to_none=True)
+        nll, weight = token_losses(twin, ids, segments)
+        (nll.sum() / weight.sum()).backward()
+        found.append([parameter.grad for parameter in twin.parameters()])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=1e-5)
 
 
 def test_greedy_decoding_from_the_cache_equals_the_full_forward(pair):

@@ -105,3 +105,19 @@ def test_huge_logits_stay_finite(tiny, random_ids):
     with torch.no_grad():
         nll, _ = token_losses(model, random_ids(1, 8))
     assert torch.isfinite(nll).all()
+
+
+def test_under_autocast_the_heads_products_are_bfloat16_and_its_gradient_is_float32(tiny, random_ids):
+    model, ids = tiny().train(), random_ids(3, 20)
+    weights = torch.rand(3, 19, generator=torch.Generator().manual_seed(8))
+    found = {}
+    for enabled in (False, True):
+        model.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            nll, _ = token_losses(model, ids)
+        (nll * weights).sum().backward()  # weights that were not said before: the backward pass computes chunks again
+        found[enabled] = nll.detach(), model.model.norm.weight.grad, model.head_weight.grad
+    for full, half in zip(found[False], found[True], strict=True):
+        assert half.dtype is torch.float32
+        assert not torch.equal(full, half)
+        assert (full - half).norm() < 0.1 * full.norm()

@@ -70,11 +70,11 @@ def test_the_type_is_chosen_by_timing_once_and_kept_with_the_run(learn, stories,
 
     monkeypatch.setattr(dtype, "faster_in_bfloat16", fast)
     run = tmp_path / "run"
-    learn(stories, run=run)
+    learn(stories, run=run, dtype="auto")
     assert len(asked) == 2  # a product, then a layer
     assert json.loads((run / "run.json").read_text())["settings"]["dtype"] == "bfloat16"
     make_shards(tmp_path / "shards", ["another day " * 20], day=2)
-    learn(stories, run=run)
+    learn(stories, run=run, dtype=None)
     assert len(asked) == 2
 
 

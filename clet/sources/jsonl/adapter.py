@@ -4,9 +4,12 @@ A line needs `text` (or `content`); `url`, `title`, `published`, `lang`, `licens
 over (`fields.py`), `id` and whatever else it has are kept in `meta`. A line that is a clet record already passes as it
 is, without tokens, so a stream may be taken in again. Lines of stdin are handed on as they arrive.
 
+Where nothing has to be looked at by itself (masking, a limit, an age), many lines are read at once, into columns
+(`columns.py`); what is not sure there, and all of a small source, is read line by line, as here.
+
 Cursor of a file: how many lines were taken and an xxh3 over them, so that a file that has grown continues where it
-ended and one that was replaced starts over; an untouched file is not opened. Memory: one read (1 MB inflated) and
-the longest line. Cost: that of parsing and hashing, each at 0.5 GB/s or more, and about 30 us a document.
+ended and one that was replaced starts over; an untouched file is not opened. Memory: four blocks (of 1 MB inflated)
+and the longest line. Cost: about 15 us a document in columns, 100 by itself.
 """
 
 from __future__ import annotations
