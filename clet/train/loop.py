@@ -154,6 +154,7 @@ class Trainer:
         if found is None:
             verified = self.around.check is not None and self._objection_of_check() is None
             self._keeper.save(self._progress, verified=verified)
+            self._aside.wait()  # steps without a state behind them would be a damaged run
 
     def save(self) -> None:
         """Save the state, unless it is saved already; durable when this returns. Raises WriteError."""

@@ -7,7 +7,8 @@ nothing on tokens that were permuted, or random ones behind a trigger: context m
 the gain needs no new level when data of another kind arrive, and watches the first steps of a new segment as well.
 
 The unigram model is counted from what was learned, older tokens weighing less (half after HALF_LIFE tokens). A step
-is low when its gain is below LOW of the usual; LOW_STEPS low ones in a row trip. False alarms: whole batches on which
+is low when its gain is below LOW of the usual, and further from it than FAR times what gains stray from step to step
+(of few tokens they stray widely); LOW_STEPS low ones in a row trip. False alarms: whole batches on which
 a trained model gains next to nothing, thrice in a row; of text none is known, of tables of numbers or encoded bytes it
 is what one wants to know.
 
@@ -27,6 +28,8 @@ HALF_LIFE = 1 << 22  # tokens
 SMOOTHING = 0.5
 LOW = 0.25
 LOW_STEPS = 3
+FAR = 5.0
+TO_SIGMA = 1 / 1.128  # of one value, from the mean absolute difference of two, if normal
 MIN_GAIN = 0.4  # nats: a usual gain below that is of a model that has learned little
 ALPHA = 1 - 0.5 ** (1 / 16)
 MIN_TOKENS = 2000.0  # before so many are counted there is no gain to speak of
@@ -61,10 +64,13 @@ class UsualGain:
     def __init__(self) -> None:
         self.level = 0.0
         self._low = 0
+        self._last: float | None = None
+        self._stray = 0.0  # mean absolute difference from step to step
 
     def low(self, gain: float | None) -> int:
         """How many steps in a row are low, with one of this gain."""
-        if gain is None or self.level < MIN_GAIN or gain >= LOW * self.level:
+        far = FAR * TO_SIGMA * self._stray
+        if gain is None or self.level < MIN_GAIN or gain >= min(LOW * self.level, self.level - far):
             return 0
         return self._low + 1
 
@@ -73,11 +79,15 @@ class UsualGain:
         self._low = self.low(gain)
         if gain is not None and not self._low:
             self.level += ALPHA * (gain - self.level)
+            if self._last is not None:
+                self._stray += ALPHA * (abs(gain - self._last) - self._stray)
+            self._last = gain
 
     def state(self) -> dict[str, Any]:
         """As JSON, to the last bit."""
-        return {"level": self.level, "low": self._low}
+        return {"level": self.level, "low": self._low, "last": self._last, "stray": self._stray}
 
     def load(self, state: dict[str, Any]) -> None:
         """What `state` gave."""
         self.level, self._low = state["level"], state["low"]
+        self._last, self._stray = state["last"], state["stray"]
