@@ -39,7 +39,7 @@ def train(run, *shards, model, kill_after: int | None = None) -> int:
         return process.wait()
 
 
-SETTINGS = {"batch_size": 1, "lr": 3e-3, "warmup": 4, "save_every": 7, "replay": 0.2, "dtype": "float32"}
+SETTINGS = {"batch_size": 1, "lr": 3e-3, "warmup": 4, "save_every": 7, "replay": 0.2, "dtype": "float32", "cooldown": 3}
 
 
 def test_killed_at_random_steps_the_run_ends_with_the_undisturbed_weights(learn, make_shards, model_dir, tmp_path):
