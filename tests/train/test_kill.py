@@ -39,15 +39,7 @@ def train(run, *shards, model, kill_after: int | None = None) -> int:
         return process.wait()
 
 
-SETTINGS = {
-    "batch_size": 1,
-    "lr": 3e-3,
-    "warmup": 4,
-    "save_every": 7,
-    "replay": 0.2,
-    "cooldown": 3,
-    "dtype": "float32",
-}
+SETTINGS = {"batch_size": 1, "lr": 3e-3, "warmup": 4, "save_every": 7, "replay": 0.2, "dtype": "float32", "cooldown": 3}
 
 
 def test_killed_at_random_steps_the_run_ends_with_the_undisturbed_weights(learn, make_shards, model_dir, tmp_path):
@@ -63,7 +55,7 @@ def test_killed_at_random_steps_the_run_ends_with_the_undisturbed_weights(learn,
         assert begin < end
         status = train(killed, *shards, model=model_dir, kill_after=random.randint(begin, end))
         assert status == -signal.SIGKILL
-    assert train(killed, old, new, model=model_dir) in (0, 1)  # a step of one window of 32 bytes may trip the breaker
+    assert train(killed, old, new, model=model_dir) == 0
     assert step_lines(killed) == step_lines(whole)
     weights = [(run / "realtime" / "model.safetensors").read_bytes() for run in (killed, whole)]
     assert weights[0] == weights[1]
