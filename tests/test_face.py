@@ -23,7 +23,15 @@ def test_no_arguments_is_a_usage_error_with_help(clet):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nosuch"], ["cat", "--nosuch"], ["cat", "-n", "many"], ["cat", "-n", "-3"], ["cat", "nofile"]]
+    "arguments",
+    [
+        ["nosuch"],
+        ["cat", "--nosuch"],
+        ["cat", "-n", "many"],
+        ["cat", "-n", "-3"],
+        ["cat", "nofile"],
+        ["dedup", "--seed", "9" * 23],
+    ],
 )
 def test_usage_errors_are_one_line_and_status_2(clet, arguments):
     done = clet(*arguments)

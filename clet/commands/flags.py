@@ -21,7 +21,7 @@ StateDir = Annotated[
 Rejects = Annotated[
     str | None, typer.Option("--rejects", metavar="FILE", help="Keep dropped and bad records in FILE, with the reason.")
 ]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every random choice.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, metavar="N", help="Seed of every random choice.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=1024, metavar="N", help="Cores to use.")]
 Cores = Annotated[
     int | None,

@@ -25,6 +25,7 @@ from clet.train.loop import Surroundings, Tally, Trainer
 from clet.train.release import newest_release
 from clet.train.rundir import RunDirectory
 from clet.train.settings import Settings
+from clet.train.share import check_present
 from clet.train.shelf import Shelf
 from clet.train.watch import Watch
 
@@ -60,6 +61,8 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
         settings = settings.changed(dict(order.settings) | {"threads": threads})
         model = start.open_model(source, settings, start.choose_device(order.device), order.seed)
         settings = settings.changed({"dtype": choose_dtype(settings.dtype, model)})
+        if not order.follow:  # which may wait for a lane's first shard
+            check_present(entries, settings.lanes)
         start.describe_run(run, model, source, settings, order.seed)
         settings = Settings.from_json(run.facts["settings"])
         shelf = start.open_shelf(run, model.config, entries)

@@ -61,6 +61,13 @@ def check_lanes(text: str) -> None:
         raise UsageError(f"--lane {text}: no name of a lane; clet shard makes them, * is all of them")
 
 
+def check_present(entries: Sequence[ShardEntry], lanes: str) -> None:
+    """Raise UsageError where shards are there and one of the lanes named has none of them."""
+    present = {entry.lane for entry in entries}
+    if lanes != EVERY_LANE and present and (absent := sorted(set(lanes.split(",")) - present)):
+        raise UsageError(f"--lane {absent[0]}: none of these shards is in it; they are in {', '.join(sorted(present))}")
+
+
 def first_window(root: str, part: int, parts: int) -> int:
     """The first window of part `part` of a shard; the others are every `parts`-th behind it."""
     return (part - 1 + _turn(root)) % parts

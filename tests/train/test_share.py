@@ -14,7 +14,7 @@ from clet.exits import InputError, NothingToDo, UsageError
 from clet.shards.manifest import ShardEntry, read_manifest
 from clet.train.feed import Position, Segment, Shard, draws
 from clet.train.rundir import ROOT_CHARS, read_segments
-from clet.train.share import check_lanes, divide, first_window, parse_share, part_of
+from clet.train.share import check_lanes, check_present, divide, first_window, parse_share, part_of
 
 
 def entry(number: int, windows: int, lane: str = "main") -> ShardEntry:
@@ -76,6 +76,15 @@ def test_lanes_go_to_different_machines_and_a_place_is_counted_over_all_of_them(
     assert code + rest == everything(entries) and not code & rest
     behind = divide(entries, "news", f"1/2@{entries[2].name}")
     assert behind == {entries[3].root: (1, 2)}
+
+
+def test_a_lane_that_no_shard_is_in_is_refused():
+    entries = [entry(1, 9, "code"), entry(2, 9, "news")]
+    for lanes in ("*", "code", "news,code"):
+        check_present(entries, lanes)
+    check_present([], "code")
+    with pytest.raises(UsageError, match="--lane law: none of these shards is in it; they are in code, news"):
+        check_present(entries, "code,law")
 
 
 def test_a_part_can_be_told_from_its_first_window():
