@@ -175,6 +175,7 @@ def main(
     Settings stay with the run: what is not given is as it was. Shards that the run has learned are passed over, new
     ones are its next segment. Metrics and events go to stdout as JSON lines, one a step.
     """
+    stop, trip = _on_signal(signal.SIGTERM), _on_signal(signal.SIGUSR1)  # before torch is loaded, which takes a while
     share_cores()
 
     from clet.sinks import Sink
@@ -198,7 +199,6 @@ def main(
         raise UsageError("--lora --sync: a sync-server exchanges whole weights; leave out one of the two")
     gates = _gates(require, held_out, canaries)  # refused before anything is begun, as is a bad key
     key = _key(sign_key)
-    stop, trip = _on_signal(signal.SIGTERM), _on_signal(signal.SIGUSR1)
     sink, onlookers = Sink("-"), Onlookers(metrics, report)
 
     def surround(source: Path) -> Surroundings:

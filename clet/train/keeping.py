@@ -108,10 +108,8 @@ class Keeper:
         Where there is none such it is the oldest. Everything handed over has to be written by now.
         """
         states = savepoint.list_states(self._folder, self._breaker.is_true)
-        steps = [step for step, is_verified in states if is_verified or not verified]
-        if not steps:  # nothing is known to be good: as far back as can be
-            steps = [min((step for step, _ in states), default=0)]
-        wanted = max((step for step in steps if step < before), default=min(steps, default=0))
+        good = [step for step, is_verified in states if step < before and (is_verified or not verified)]
+        wanted = max(good, default=min((step for step, _ in states), default=0))  # else as far back as can be
 
         def fits(values: dict[str, Any]) -> bool:
             return self._breaker.is_true(values) and values["position"]["step"] <= wanted

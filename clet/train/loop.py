@@ -332,6 +332,8 @@ class Trainer:
         """Go back to the last good state, put in quarantine what is suspect, and pause if the settings say so."""
         self._aside.wait()
         before = self.position.step + 1 if cause.onset is None else cause.onset + 1 - trip.QUIET
+        if cause.by_hand:  # who trips it after the run has ended does not hold its last state for good
+            before = self.position.step
         saved = self._keeper.good_state(before, verified=cause.onset is None)
         found = trip.examine(cause, saved, self.run, self.model, self._shelf, self.breaker, autocast=self._autocast)
         now = self.around.clock()

@@ -29,10 +29,15 @@ MAX_WHY = 1000
 
 
 def request_trip(run: Path, why: str, now: datetime) -> dict[str, Any]:
-    """Ask for a trip; what was written. Raises UsageError for what is no run."""
+    """Ask for a trip; what was written. One that was asked for and not seen yet is joined with it.
+
+    Raises UsageError for what is no run.
+    """
     if not is_run(run):
         raise UsageError(f"{run}: not a run; name what clet train --run made")
     clean = "".join(c if c.isprintable() else " " for c in why)[:MAX_WHY].strip()
+    if (waiting := open_request(run)) is not None and waiting["why"]:
+        clean = f"{waiting['why']}; {clean}"[:MAX_WHY]
     request = {"id": secrets.token_hex(8), "time": format_time(now), "why": clean or "by hand"}
     write_atomically(run / TRIP, orjson.dumps(request) + b"\n")
     return request

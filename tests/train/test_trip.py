@@ -290,6 +290,19 @@ def test_a_window_stands_out_by_far_or_by_being_no_number_and_ordinary_ones_do_n
     assert stand_out({("r", 0): Seen(2.0, None), ("r", 1): Seen(2.1, None)}, [], 1.0) == []
 
 
+def test_a_trip_by_hand_of_a_run_that_has_ended_takes_back_what_it_released(learn, long_run, tmp_path):
+    run = tmp_path / "run"
+    good = lambda model: Check({"old": 2.0}, {})  # noqa: E731
+    learn(long_run, run=run, tokens=2000, check=good, check_every=10)
+    step = step_lines(run)[-1]["step"]
+    requests.request_trip(run, "answers", releases.datetime(2026, 3, 1))
+    requests.request_trip(run, "and sources", releases.datetime(2026, 3, 1))
+    learn(long_run, run=run, tokens=300, check=good)
+    (trip,) = read_trips(run)
+    assert trip["why"] == "by hand: answers; and sources" and trip["step"] == step
+    assert trip["back_to"] < step and trip["windows"] and trip["recalled"] == [1]
+
+
 def test_the_lock_of_a_run_is_free_after_a_trip_by_hand_without_anything_learned(learn, long_run, tmp_path):
     run = tmp_path / "run"
     learn(long_run, run=run)
