@@ -176,6 +176,7 @@ def main(
     ones are its next segment. Metrics and events go to stdout as JSON lines, one a step.
     """
     stop, trip = _on_signal(signal.SIGTERM), _on_signal(signal.SIGUSR1)  # before torch is loaded, which takes a while
+    interrupted = _on_interrupt(stop)
     share_cores()
 
     from clet.sinks import Sink
@@ -222,6 +223,8 @@ def main(
         onlookers.close()
     sink.close()
     _report(tally, onlookers.wait_share)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
     return ExitCode.SOME_BAD if tally.quarantined else ExitCode.OK
 
 
@@ -229,6 +232,20 @@ def _on_signal(number: int) -> threading.Event:
     """Set by a signal: the step in hand is finished first."""
     event = threading.Event()
     signal.signal(number, lambda *_: event.set())
+    return event
+
+
+def _on_interrupt(stop: threading.Event) -> threading.Event:
+    """Set by Ctrl-C, which sets `stop`, too; the second one ends the process where it is."""
+    event = threading.Event()
+
+    def interrupt(*_: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+        stop.set()
+
+    signal.signal(signal.SIGINT, interrupt)
     return event
 
 

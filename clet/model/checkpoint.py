@@ -232,10 +232,16 @@ def _check_tensor(path: Path, tensors, name: str, shape: tuple[int, ...]) -> Non
 
 @contextlib.contextmanager
 def replacing(path: Path):
-    """A temporary path beside `path`, made durable and renamed to it at the end."""
+    """A temporary path beside `path`, made durable and renamed to it at the end, with the mode that the umask gives.
+
+    safetensors makes files for their owner alone; a server under another user has to read them.
+    """
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
+        with temporary.open("wb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
         yield temporary
+        temporary.chmod(mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -33,6 +33,10 @@ VERSION = 1
 ROOT_CHARS = 16  # of a shard's root in steps.jsonl: 64 bits tell the shards of one run apart
 MAX_FACTS_BYTES = 16 << 20
 MAX_TABLE_BYTES = 4 << 30
+NAMES = {  # in a run's directory
+    "breaker.json", "documents", "links.jsonl", "live", "lock", "paused.json", "realtime", "releases", "run.json",
+    "segments.jsonl", "state", "static", "steps.jsonl", "trip.json", "undone",
+}  # fmt: skip
 FACTS = {  # of run.json
     "seed": int,
     "model": str,
@@ -57,10 +61,15 @@ class RunDirectory:
 
     @staticmethod
     def open(path: str | Path) -> RunDirectory:
-        """Open or create a run. Raises TryLater where another trainer has it, InputError where it is damaged."""
+        """Open or create a run. Raises TryLater where another trainer has it, InputError where it is damaged.
+
+        UsageError where there is a directory that is something else.
+        """
         run = RunDirectory(Path(path))
         try:
             run.path.mkdir(parents=True, exist_ok=True)
+            if not (run.path / "run.json").exists() and (other := _not_a_runs(run.path)):
+                raise UsageError(f"{path}: not a run, and not empty ({other}); name a new folder")
             run._lock_fd = os.open(run.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{path}: is not a directory") from None
@@ -170,6 +179,11 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _not_a_runs(path: Path) -> str | None:
+    """The first name in a directory that no run has, or None."""
+    return next((name for name in sorted(os.listdir(path)) if name not in NAMES and not name.startswith(".")), None)
 
 
 def read_run(path: Path) -> dict[str, Any]:

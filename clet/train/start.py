@@ -63,6 +63,7 @@ def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Sett
     shape = model.config.to_hf("float32")
     tokenizer, base = tokenizer_fingerprint(source), tensors_root(lora.base_state(model), torch.float32)
     if not run.facts:
+        _check_finite(model, source)
         peak = settings.lr or default_peak(model, settings)
         run.describe(
             {
@@ -85,6 +86,13 @@ def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Sett
             what = "--model, with base" if name == "base" else name
             raise UsageError(f"{run.path}: begun with another {what}{before}; use the same, or start another --run")
     run.describe(run.facts | {"settings": settings.to_json()})
+
+
+def _check_finite(model: Decoder, source: Path) -> None:
+    """Raises InputError for weights that would make every loss not a number, and every window a suspect."""
+    for name, tensor in model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{source}: {name} has values that are not finite; the model is damaged")
 
 
 def default_peak(model: Decoder, settings: Settings) -> float:
