@@ -5,7 +5,9 @@
     knowledge      a trained model does worse than one that knows nothing (ln of the vocabulary): far in one step, or in
                    two in a row
     gradient       the same two tests on the norm before clipping, with wider limits: clipping blunts a single one
-    collapse       the loss falls to a quarter of its level three times in a row: the same text over and over
+    collapse       the loss drops, from one step to the next, below a quarter of its level and of a nat, and stays there
+                   for three steps: the same text over and over. Learning fast, or adopting the weights of others, is
+                   slower or does not reach so low
     order          context says nothing any more, three times in a row (see `order`): permuted or random tokens
 
 Levels and scales are robust (see `levels`). False alarms of the loss tests, if residuals are independent: with normal
@@ -36,6 +38,8 @@ LIMIT = 16.0  # of the CUSUM of scales
 CAP = 6.0  # what one step adds to it at most: at least four steps must agree
 SHORT = 0.5  # of the usual length of a piece of a document
 COLLAPSE = math.log(1 / 4)
+COLLAPSED = 0.25  # nats
+DROP = 0.5  # of the loss of the step before the first
 COLLAPSE_STEPS = 3
 NOTHING_STEPS = 2
 NOTHING_MARGIN = 0.3  # nats above ln(vocabulary), in so many steps in a row
@@ -153,6 +157,7 @@ class Knowledge:
         self._best = math.inf  # the lowest level so far
         self._level = Level(floor=0.05)
         self._above = self._below = 0
+        self._last = 0.0
 
     def _counts(self, now: Signals) -> tuple[int, int]:
         trained = self._best <= self._nothing - TRAINED_MARGIN
@@ -160,8 +165,9 @@ class Knowledge:
         if above and now.loss > self._nothing + FAR_MARGIN:
             above = max(above, NOTHING_STEPS)
         found = self._level.residual(now.segment, now.loss)
-        below = self._below + 1 if found is not None and found[0] <= COLLAPSE else 0
-        return above, below
+        low = found is not None and found[0] <= COLLAPSE and now.loss < COLLAPSED
+        sudden = self._below or now.loss < DROP * self._last
+        return above, self._below + 1 if low and sudden else 0
 
     def objection(self, now: Signals) -> Objection | None:
         above, below = self._counts(now)
@@ -174,16 +180,23 @@ class Knowledge:
 
     def add(self, now: Signals) -> None:
         self._above, self._below = self._counts(now)
+        self._last = now.loss
         self._level.add(now.segment, now.loss)
         self._best = min(self._best, math.exp(self._level.level))
 
     def state(self) -> dict[str, Any]:
         best = self._best if math.isfinite(self._best) else None
-        return {"best": best, "above": self._above, "below": self._below, "level": self._level.state()}
+        return {
+            "best": best,
+            "above": self._above,
+            "below": self._below,
+            "last": self._last,
+            "level": self._level.state(),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         self._best = math.inf if state["best"] is None else state["best"]
-        self._above, self._below = state["above"], state["below"]
+        self._above, self._below, self._last = state["above"], state["below"], state["last"]
         self._level.load(state["level"])
 
 

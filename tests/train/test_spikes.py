@@ -48,6 +48,15 @@ def test_new_data_with_another_level_do_not_trip():
     assert run(watch, losses, np.concatenate([norms, 2 * more]), segment=lambda step: int(step > 300)) is None
 
 
+def test_a_loss_that_falls_fast_is_not_taken_for_repeated_text():
+    losses, norms = stream(300)
+    for factor, least in ((0.8, 0.3), (0.7, 0.01)):
+        falling = np.concatenate([losses[:250], np.maximum(losses[249] * factor ** np.arange(1, 51), least)])
+        assert run(detectors(VOCAB), falling, norms) is None
+    adopted = np.concatenate([losses[:250], np.full(50, 0.4)])
+    assert run(detectors(VOCAB), adopted, norms) is None
+
+
 def test_windows_of_the_ends_of_many_documents_are_not_compared_with_whole_ones():
     losses, norms = stream(300, level=2.0)
     losses[250] *= 3.2
