@@ -17,6 +17,7 @@ finds the release there and goes on.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +27,7 @@ from typing import Any
 import orjson
 
 from clet.exits import WriteError
-from clet.model.adapter import save_adapter
+from clet.model.adapter import ADAPTER_WEIGHTS, save_adapter
 from clet.model.checkpoint import WEIGHTS, save_model, state_root
 from clet.model.decoder import Decoder
 from clet.model.lora import is_adapted, merged
@@ -92,10 +93,21 @@ def make_release(
 
 
 def file_hashes(directory: Path) -> dict[str, str]:
-    """SHA-256 (hex) of every file of a release but weights and adapters, whose tensors have hashes of their own."""
-    others = (path for path in directory.iterdir() if path.is_file() and path.name not in (WEIGHTS, FACTS))
-    names = sorted(path.name for path in others)
-    return {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in names}
+    """SHA-256 (hex) of every file of a release, in folders too, by its path.
+
+    Not of weights and adapters, whose tensors have hashes of their own. Of a symbolic link, which no release has, it is
+    that of where it points to.
+    """
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        name = str(path.relative_to(directory))
+        if name in (WEIGHTS, FACTS, f"{ADAPTER}/{ADAPTER_WEIGHTS}"):
+            continue
+        if path.is_symlink():
+            found[name] = hashlib.sha256(os.fsencode(os.readlink(path))).hexdigest()
+        elif path.is_file():
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def _write(path: Path, body: bytes) -> None:

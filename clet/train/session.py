@@ -63,14 +63,14 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
         settings = settings.changed({"dtype": choose_dtype(settings.dtype, model)})
         if not order.follow:  # which may wait for a lane's first shard
             check_present(entries, settings.lanes)
-        start.describe_run(run, model, source, settings, order.seed)
-        settings = Settings.from_json(run.facts["settings"])
+        settings = start.describe_run(run, model, source, settings, order.seed)
         shelf = start.open_shelf(run, model.config, entries)
         start.add_new_shards(run, shelf, model.config, settings, entries)
         around = surround(source)
         trainer = Trainer(run, model, source, shelf, settings, order.seed, around)
         try:
             trainer.restore()
+            start.keep_settings(run, settings)
             _announce_newest(run.path, trainer, around)
             watch = Watch(order.shards)
             return _session(order, trainer, run, lambda: watch.changed() and _look(order, trainer, shelf, settings))

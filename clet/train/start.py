@@ -58,13 +58,16 @@ def set_threads(wanted: int | None, recorded: int | None) -> int:
     return threads
 
 
-def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Settings, seed: int) -> None:
-    """Write run.json for a new run, or check the present one against it. Raises UsageError where they differ."""
+def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Settings, seed: int) -> Settings:
+    """Write run.json for a new run, or check the present one against it; the settings in force.
+
+    Changed settings of a run are not kept yet: see `keep_settings`. Raises UsageError where the run is another one.
+    """
     shape = model.config.to_hf("float32")
     tokenizer, base = tokenizer_fingerprint(source), tensors_root(lora.base_state(model), torch.float32)
     if not run.facts:
         _check_finite(model, source)
-        peak = settings.lr or default_peak(model, settings)
+        settings = settings.changed({"lr": settings.lr or default_peak(model, settings)})
         run.describe(
             {
                 "seed": seed,
@@ -74,17 +77,22 @@ def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Sett
                 "base": base,
                 "seq_len": None,
                 "goal": None,
-                "settings": settings.changed({"lr": peak}).to_json(),
+                "settings": settings.to_json(),
             }
         )
-        return
-    _check_adapters(run, settings)
+        return settings
+    _check_fixed(run, settings)
     present = {"seed": seed, "tokenizer": tokenizer, "config": orjson.loads(orjson.dumps(shape)), "base": base}
     for name, now in present.items():
         if run.facts[name] != now:
             before = f" {run.facts[name]}" if name != "config" else ""
             what = "--model, with base" if name == "base" else name
             raise UsageError(f"{run.path}: begun with another {what}{before}; use the same, or start another --run")
+    return settings
+
+
+def keep_settings(run: RunDirectory, settings: Settings) -> None:
+    """Keep settings with the run, once nothing was found that would refuse them."""
     run.describe(run.facts | {"settings": settings.to_json()})
 
 
@@ -100,10 +108,10 @@ def default_peak(model: Decoder, settings: Settings) -> float:
     return optimisers.default_peak(model.config.hidden_size) * (1.0 if settings.lora is None else ADAPTER_RATE)
 
 
-def _check_adapters(run: RunDirectory, settings: Settings) -> None:
-    """Adapters of another form cannot go on from the saved ones. Raises UsageError."""
+def _check_fixed(run: RunDirectory, settings: Settings) -> None:
+    """Adapters of another form cannot go on from the saved ones, nor another optimizer. Raises UsageError."""
     began = Settings.from_json(run.facts["settings"])
-    for name in ADAPTERS:
+    for name in (*ADAPTERS, "optimizer"):
         if getattr(settings, name) != (before := getattr(began, name)):
             flag = f"--{name.replace('_', '-')}"
             how = f"without {flag}" if before in (None, False) else f"with {flag} {before}"

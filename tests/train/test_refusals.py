@@ -7,10 +7,15 @@ import signal
 import stat
 import subprocess
 
+import pytest
 import torch
 from processes import CLET, clean_environment
 from safetensors.torch import load_file, save_file
 from tiny_run import step_lines, story
+
+from clet.exits import UsageError
+from clet.release import read_release
+from clet.train.provenance import verify
 
 
 def test_a_folder_that_is_something_else_does_not_become_a_run(clet, make_shards, model_dir, tmp_path):
@@ -68,3 +73,27 @@ def test_ctrl_c_saves_what_was_learned_and_ends_with_130(make_shards, model_dir,
         env=clean_environment(),
     )
     assert again.returncode == 0 and b"resumed at step %d\n" % made in again.stderr
+
+
+def test_settings_that_are_refused_do_not_stay_with_the_run(learn, stories, tmp_path):
+    run = tmp_path / "run"
+    learn(stories, run=run, tokens=400)
+    before = (run / "run.json").read_bytes()
+    for refused, says in (({"optimizer": "muon"}, "begun with --optimizer adamw"), ({"share": "1/2"}, "share")):
+        with pytest.raises(UsageError, match=says):
+            learn(stories, run=run, tokens=400, **refused)
+        assert (run / "run.json").read_bytes() == before
+    learn(stories, run=run, tokens=400)
+
+
+def test_every_file_of_a_release_is_proved_in_folders_too(learn, stories, tmp_path):
+    learn(stories, run=tmp_path / "run", tokens=400, lora=4)
+    release = read_release(tmp_path / "run", 1)
+    assert verify(tmp_path / "run", release) == []
+    config = release.path / "adapter" / "adapter_config.json"
+    config.write_bytes(config.read_bytes().replace(b"32.0", b"99.0"))
+    (release.path / "more").mkdir()
+    (release.path / "more" / "model.py").write_text("")
+    (release.path / "linked").symlink_to("adapter")
+    (wrong,) = verify(tmp_path / "run", release)
+    assert all(name in wrong for name in ("adapter/adapter_config.json", "more/model.py", "linked"))
