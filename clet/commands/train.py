@@ -120,7 +120,7 @@ def main(
     ] = None,
     recompute: Annotated[
         bool | None,
-        _option("--recompute/--no-recompute", help="Compute layers twice: less memory, a third slower (no)."),
+        _option("--recompute/--no-recompute", help="Compute layers twice forward: less memory, slower (no)."),
     ] = None,
     optimizer: Annotated[str | None, _option("--optimizer", metavar="NAME", help="adamw or muon (adamw).")] = None,
     clip: Annotated[
