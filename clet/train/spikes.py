@@ -4,7 +4,9 @@
     loss           one step far above the running level, a run of steps above it (one-sided CUSUM, Page 1954)
     knowledge      a trained model does worse than one that knows nothing (ln of the vocabulary): far in one step, or in
                    two in a row
-    gradient       the same two tests on the norm before clipping, with wider limits: clipping blunts a single one
+    gradient       the same two tests on the norm before clipping, with wider limits, the first one only where three
+                   steps in a row are far above: a single one is what clipping is for, and real text makes such (one
+                   batch with a window of tables had 79 times the usual norm, and the loss of any other)
     collapse       the loss drops, from one step to the next, below a quarter of its level and of a nat, and stays there
                    for three steps: the same text over and over. Learning fast, or adopting the weights of others, is
                    slower or does not reach so low
@@ -105,10 +107,12 @@ class NonFinite:
 class Spike:
     """Sudden and sustained rises of one signal above its level."""
 
-    def __init__(self, name: str, floor: float, least: float, drift: float, limit: float):
+    def __init__(self, name: str, floor: float, least: float, drift: float, limit: float, sudden_steps: int = 1):
         self._name, self._least, self._drift, self._limit = name, least, drift, limit
+        self._sudden_steps = sudden_steps  # in a row that must be far above
         self._level = Level(floor)
         self._sum, self._since = 0.0, 0
+        self._far = 0  # steps in a row that were
         self._piece: float | None = None  # the usual length
 
     def _is_short(self, now: Signals) -> bool:
@@ -120,12 +124,17 @@ class Spike:
             return None
         away, scales = found
         what = "loss" if self._name == "loss" else "gradient norm"
-        if scales >= SUDDEN and away >= self._least:
-            return Objection(f"{what} spike: {value:.4g} is {math.exp(away):.1f} times its level", now.step)
+        if (far := self._counted(found)) >= self._sudden_steps:
+            why = f"{what} spike: {value:.4g} is {math.exp(away):.1f} times its level"
+            return Objection(why, now.step + 1 - far)
         total, since = self._summed(now.step, scales)
         if total >= self._limit:
             return Objection(f"{what} spike: {math.exp(away):.2f} times its level, since step {since}", since)
         return None
+
+    def _counted(self, found: tuple[float, float] | None) -> int:
+        is_far = found is not None and found[1] >= SUDDEN and found[0] >= self._least
+        return self._far + 1 if is_far else 0
 
     def _summed(self, step: int, scales: float) -> tuple[float, int]:
         total = max(0.0, self._sum + min(scales, CAP) - self._drift)
@@ -139,13 +148,21 @@ class Spike:
             return
         found = self._level.residual(now.segment, value := getattr(now, self._name))
         self._sum, self._since = (0.0, now.step) if found is None else self._summed(now.step, found[1])
+        self._far = self._counted(found)
         self._level.add(now.segment, value)
 
     def state(self) -> dict[str, Any]:
-        return {"sum": self._sum, "since": self._since, "piece": self._piece, "level": self._level.state()}
+        return {
+            "sum": self._sum,
+            "since": self._since,
+            "far": self._far,
+            "piece": self._piece,
+            "level": self._level.state(),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
-        self._sum, self._since, self._piece = state["sum"], state["since"], state["piece"]
+        self._sum, self._since = state["sum"], state["since"]
+        self._far, self._piece = state["far"], state["piece"]
         self._level.load(state["level"])
 
 
@@ -227,7 +244,7 @@ def detectors(vocab_size: int) -> dict[str, Detector]:
     return {
         "non-finite": NonFinite(),
         "loss": Spike("loss", floor=0.03, least=0.5, drift=2.0, limit=LIMIT),
-        "gradient": Spike("grad_norm", floor=0.25, least=math.log(10), drift=3.0, limit=30.0),
+        "gradient": Spike("grad_norm", floor=0.25, least=math.log(10), drift=3.0, limit=30.0, sudden_steps=3),
         "knowledge": Knowledge(vocab_size),
         "order": Order(),
     }

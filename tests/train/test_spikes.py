@@ -57,6 +57,13 @@ def test_a_loss_that_falls_fast_is_not_taken_for_repeated_text():
     assert run(detectors(VOCAB), adopted, norms) is None
 
 
+def test_single_gradients_of_a_hundred_times_the_usual_norm_are_left_to_clipping():
+    losses, norms = stream(400)
+    for step in (40, 55, 56, 200, 260):
+        norms[step] *= 120
+    assert run(detectors(VOCAB), losses, norms) is None
+
+
 def test_windows_of_the_ends_of_many_documents_are_not_compared_with_whole_ones():
     losses, norms = stream(300, level=2.0)
     losses[250] *= 3.2
@@ -75,7 +82,7 @@ def test_windows_of_the_ends_of_many_documents_are_not_compared_with_whole_ones(
         ("loss", lambda x, n: 1.5 * x, 6, "loss spike"),
         ("loss", lambda x, n: 8.2, 1, "loss spike|knowing nothing"),
         ("loss", lambda x, n: 0.1, 2, "collapsed"),
-        ("norm", lambda x, n: 200 * x, 0, "gradient norm spike"),
+        ("norm", lambda x, n: 200 * x, 2, "gradient norm spike"),
         ("norm", lambda x, n: 9 * x, 14, "gradient norm spike"),
     ],
 )
