@@ -273,8 +273,8 @@ class _Work:
         self._read_again()
 
     def _read_again(self) -> None:
-        for portion in Loader(self._readers, batch=AT_ONCE, seed=1):
-            self._take(portion.windows.ids)
+        for _ in Loader(self._readers, batch=AT_ONCE, seed=1, out=self._out):
+            pass
 
     def _read_memmap(self, order: np.ndarray | None, at_once: int) -> None:
         ids = np.memmap(self._folder / "flat.bin", _DTYPE, "r").reshape(-1, self._seq_len)
