@@ -1,4 +1,4 @@
-"""What reading many windows needs: finding them, copying them together, and checking where documents lie in them.
+"""What reading many windows needs: finding them, and copying them together.
 
 Windows of a shuffled batch lie in as many shards as it has windows, so what finds and copies them takes addresses in
 memory: one call a batch, where a call for each shard would cost a microsecond or two each. An address is made of a
@@ -67,34 +67,3 @@ def locate(numbers, bounds, frame_windows, first_frame, frames, window_bytes, ad
         inside -= frame * frame_windows[shard]
         addresses[i] = found + np.uint64(inside * window_bytes) if found else found
     return whole
-
-
-@njit
-def check_windows(ids, numbers, begin, ends, lengths, rows, size, segments, seq_len, num_documents):
-    """The largest of the ids of `size` windows, or -1 where their segments do not fit.
-
-    These fit when they fill as many windows with tokens of documents that there are. `begin` is where ids are in
-    `ids`, the others are where `size` ends and as many lengths and rows as `segments` are in `numbers`.
-    """
-    first = np.int64(0)
-    for window in range(size):
-        end, used = np.int64(numbers[ends + window]), np.int64(0)
-        if end <= first or end > segments:
-            return np.int64(-1)
-        for segment in range(first, end):
-            length = numbers[lengths + segment]
-            used += np.int64(length)
-            if length < 1 or numbers[rows + segment] >= num_documents:
-                return np.int64(-1)
-        if used > seq_len:
-            return np.int64(-1)
-        first = end
-    if first != segments:
-        return np.int64(-1)
-    whole = ids[begin : begin + size * seq_len]
-    largest = whole[0]
-    for i in range(len(whole)):
-        value = whole[np.uint64(i)]
-        if value > largest:  # not max(), which would make all of them 64 bits wide
-            largest = value
-    return np.int64(largest)

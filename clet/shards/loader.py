@@ -193,7 +193,7 @@ class Atlas:
         shards = np.searchsorted(self._bounds, numbers, side="right") - 1
         for shard in np.unique(shards).tolist():
             inside = numbers[shards == shard] - self._bounds[shard]
-            view, places = self._shards[shard].mapped(np.unique(inside // self._frame_windows[shard]).tolist())
+            view, places = self._shards[shard].mapped(np.unique(inside // self._frame_windows[shard]))
             self._views[shard] = view
             base = np.uint64(np.frombuffer(view, np.uint8).ctypes.data)
             first = self._first_frame[shard]

@@ -16,8 +16,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from clet.shards.mask import is_placed
 from clet.shards.windows import NO_SPANS, Segments, Windows, merged, ranges, take_spans
 
 CACHE_BYTES = 32 << 20
+FRAMES_AT_ONCE = 2  # that are checked before the first of them is read: they stay in a cache of 2 MB
 TABLE_FIELDS = ("id", "source", "origin", "url", "title", "published", "fetched", "license", "raw")
 _U4 = np.dtype("<u4")
 _NAMES = ("ids", "segment_ends", "segment_lengths", "segment_rows")
@@ -99,20 +100,23 @@ class ShardReader(ShardFile):
         """Raise InputError where the file is shorter than when it was opened."""
         self._file.view()
 
-    def mapped(self, frames: Iterable[int]) -> tuple[memoryview, np.ndarray]:
+    def mapped(self, frames: np.ndarray) -> tuple[memoryview, np.ndarray]:
         """The mapping, and where in it the ids of each frame begin, in bytes: `[frames]`, 0 where not checked yet.
 
         `frames`, of a shard with `frame_windows`, are checked. Raises InputError on damage.
         """
-        for frame in frames:
-            if not self._places[frame, _IDS]:
-                self._check_flat(frame)
+        self._check_flat(frames[self._places[frames, _IDS] == 0])
         return self._file.view(), self._places[:, _IDS] * self.dtype.itemsize
 
     def all_windows(self) -> Iterator[Windows]:
         """All windows in order, one frame at a time; those of an uncompressed shard are not copied."""
-        for frame in range(len(self._seek_windows)):
-            yield self._flat(frame) if self._is_flat else self._decode(frame)
+        if not self._is_flat:
+            yield from map(self._decode, range(self.num_frames))
+            return
+        for first in range(0, self.num_frames, FRAMES_AT_ONCE):
+            frames = np.arange(first, min(first + FRAMES_AT_ONCE, self.num_frames))
+            self._check_flat(frames[self._places[frames, _IDS] == 0])
+            yield from self._flat(frames)
 
     def _find(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The frame of each window, and its number there. Raises IndexError out of range."""
@@ -127,8 +131,7 @@ class ShardReader(ShardFile):
         """Where windows begin in the file, in items; their frames are checked."""
         places = self._places[frames, _IDS]
         if not places.all():
-            for frame in np.unique(frames[places == 0]).tolist():
-                self._check_flat(frame)
+            self._check_flat(np.unique(frames[places == 0]))
             places = self._places[frames, _IDS]
         return places + inside * self.seq_len
 
@@ -189,41 +192,62 @@ class ShardReader(ShardFile):
                 raise ValueError("segments of another type")
             if lengths.ndim != 1 or rows.shape != lengths.shape:
                 raise ValueError("segments of unequal length")
-            self._judge(_largest(ids.reshape(-1), ends, lengths, rows, self.seq_len, self.num_documents))
+            self._judge(ids, ends, lengths, rows)
             masked = self._placed(got.arrays.get("masked", _NO_MASK), size)
         except (KeyError, TypeError, ValueError) as error:
             raise self._malformed(offset, error) from None
         return Windows(ids, lambda: Segments(*(each.astype(np.int64) for each in (ends, lengths, rows)), masked))
 
-    def _flat(self, frame: int) -> Windows:
-        """All windows of a frame of a flat shard, checked, as they lie in the mapping."""
-        if not self._places[frame, _IDS]:
-            self._check_flat(frame)
-        view, size = self._file.view(), int(self._seek_windows[frame, 2])
-        ids = np.ndarray((size, self.seq_len), self.dtype, view, int(self._places[frame, _IDS]) * self.dtype.itemsize)
-        return Windows(ids, lambda: self._segments(np.full(size, frame), np.arange(size)))
-
-    def _check_flat(self, frame: int) -> None:
-        """Check a frame of a flat shard; its places are known from then on."""
-        offset, first, size = self._seek_windows[frame].tolist()
+    def _flat(self, frames: np.ndarray) -> Iterator[Windows]:
+        """All windows of each of some checked frames of a flat shard, as they lie in the mapping."""
         view, width = self._file.view(), self.dtype.itemsize
+        sizes, places = self._seek_windows[frames, 2].tolist(), self._places[frames, _IDS].tolist()
+        for frame, size, place in zip(frames.tolist(), sizes, places, strict=True):
+            ids = np.ndarray((size, self.seq_len), self.dtype, view, place * width)
+            yield Windows(ids, partial(self._segments_of, frame, size))
+
+    def _segments_of(self, frame: int, size: int) -> Segments:
+        """The segments of all windows of a checked frame."""
+        return self._segments(np.full(size, frame), np.arange(size))
+
+    def _check_flat(self, frames: np.ndarray) -> None:
+        """Check frames of a flat shard; their places are known from then on."""
+        if not len(frames):
+            return
+        view = self._file.view()
+        ids = np.frombuffer(view, self.dtype, len(view) // self.dtype.itemsize)
+        numbers = np.frombuffer(view, _U4, len(view) // _U4.itemsize)
+        done = 0
+        while done < len(frames):
+            if "clet.kernels" in sys.modules:  # else they would be loaded for longer than they save
+                from clet.shards.check import check_frames
+
+                done += check_frames(
+                    np.frombuffer(view, np.uint8),
+                    ids,
+                    numbers,
+                    self._base,
+                    self._seek_windows,
+                    frames[done:],
+                    self.seq_len,
+                    self.num_documents,
+                    self.vocab_size,
+                    self._places,
+                )
+            if done < len(frames):
+                self._check_one(int(frames[done]), view, ids, numbers)
+                done += 1
+
+    def _check_one(self, frame: int, view: memoryview, ids: np.ndarray, numbers: np.ndarray) -> None:
+        """The same for one frame, whatever its JSON looks like. Raises InputError where it is not right."""
+        offset, first, size = self._seek_windows[frame].tolist()
         got = stored_frame_at(view, self._name, self._base + offset)
         try:
             if got.kind is not Kind.WINDOWS or got.info["first"] != first:
                 raise ValueError("not the windows that the footer names")
             begin, ends, lengths, rows, segments, masked, num_masked = self._find_arrays(got, size)
-            ids, numbers = np.frombuffer(view, self.dtype, len(view) // width), np.frombuffer(view, _U4, len(view) // 4)
-            if "clet.kernels" in sys.modules:  # else they would be loaded for longer than they save
-                from clet.shards.gather import check_windows
-
-                largest = check_windows(
-                    ids, numbers, begin, ends, lengths, rows, size, segments, self.seq_len, self.num_documents
-                )
-            else:
-                ids = ids[begin : begin + size * self.seq_len]
-                parts = numbers[ends : ends + size], numbers[lengths:][:segments], numbers[rows:][:segments]
-                largest = _largest(ids, *parts, self.seq_len, self.num_documents)
-            self._judge(largest)
+            parts = numbers[ends : ends + size], numbers[lengths:][:segments], numbers[rows:][:segments]
+            self._judge(ids[begin : begin + size * self.seq_len], *parts)
             if num_masked:
                 self._masked[frame] = self._placed(numbers[masked:][: 2 * num_masked].reshape(-1, 2), size)
         except (IndexError, KeyError, TypeError, ValueError) as error:
@@ -269,11 +293,11 @@ class ShardReader(ShardFile):
             num_masked,
         )
 
-    def _judge(self, largest: int) -> None:
-        """Raise ValueError for windows whose largest id is that, -1 where their segments do not fit."""
-        if largest < 0:
+    def _judge(self, ids: np.ndarray, ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> None:
+        """Raise ValueError unless the segments fit the windows and the document table, and ids the vocabulary."""
+        if not _fit(ends, lengths, rows, self.seq_len, self.num_documents):
             raise ValueError("segments out of range")
-        if largest >= self.vocab_size:
+        if int(ids.max()) >= self.vocab_size:
             raise ValueError("an id is out of range")
 
     def _placed(self, masked: np.ndarray, size: int) -> np.ndarray:
@@ -322,16 +346,14 @@ def _aligned(num_bytes: int) -> int:
     return -(-num_bytes // ALIGN) * ALIGN
 
 
-def _largest(
-    ids: np.ndarray, ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray, seq_len: int, num_documents: int
-) -> int:
-    """The largest of the ids of windows, or -1 where their segments do not fit, as the kernel `check_windows` says."""
+def _fit(ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray, seq_len: int, num_documents: int) -> bool:
+    """The same as the kernel `check.fit`."""
     if ends[-1] != len(lengths) or ends[0] < 1 or (ends[1:] <= ends[:-1]).any():
-        return -1
+        return False
     if lengths.min() < 1 or rows.max() >= num_documents:
-        return -1
+        return False
     used = np.cumsum(lengths, dtype=np.int64)[ends - 1]
-    return int(ids.max()) if used[0] <= seq_len and (np.diff(used) <= seq_len).all() else -1
+    return bool(used[0] <= seq_len and (np.diff(used) <= seq_len).all())
 
 
 def shards_in(path: str | Path, *, fingerprint: str | None = None) -> Iterator[ShardReader]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from clet.exits import InputError, UsageError
 from clet.shards import reader as reader_module
-from clet.shards.gather import check_windows
+from clet.shards.check import fit
 from clet.shards.reader import ShardReader
 from clet.shards.verify import verify_shard
 
@@ -74,17 +74,11 @@ def test_windows_come_in_the_order_asked_for_from_few_frames(small_shard):
 
 def test_only_the_frames_needed_are_read(small_shard, monkeypatch):
     reader = ShardReader.open(small_shard.path)
-    read = []
-    stored_frame_at = reader_module.stored_frame_at
-
-    def noted(view, name, offset):
-        read.append(offset)
-        return stored_frame_at(view, name, offset)
-
-    monkeypatch.setattr(reader_module, "stored_frame_at", noted)
+    read, check = [], reader._check_flat
+    monkeypatch.setattr(reader, "_check_flat", lambda frames: (read.extend(frames.tolist()), check(frames)))
     reader.windows([0, 1])
     reader.windows([1])
-    assert read == [reader._seek_windows[0, 0]]
+    assert read == [0]
 
 
 @pytest.fixture
@@ -169,11 +163,8 @@ def test_both_checks_of_segments_agree_on_damaged_ones():
         if rng.random() < 0.7:
             column = (ends, lengths, rows)[rng.integers(3)]
             column[rng.integers(len(column))] = rng.choice([0, 1, 5, 9, 2**31, 2**32 - 1])
-        ids = rng.integers(0, 100, 6 * 10).astype(np.uint32)
-        plain = reader_module._largest(ids, ends, lengths, rows, 10, 9)
-        numbers = np.concatenate((ids, ends, lengths, rows))  # as they lie in a file
-        places = np.cumsum([0, len(ids), len(ends), len(lengths)]).tolist()
-        assert check_windows(numbers, numbers, *places, 6, len(lengths), 10, 9) == plain, (ends, lengths, rows)
-        assert plain in (-1, ids.max())
-        verdicts.append(plain >= 0)
+        verdicts.append(plain := reader_module._fit(ends, lengths, rows, 10, 9))
+        numbers = np.concatenate((ends, lengths, rows))  # as they lie in a file
+        places = np.cumsum([0, len(ends), len(lengths)]).tolist()
+        assert fit(numbers, *places, 6, len(lengths), 10, 9) == plain, (ends, lengths, rows)
     assert 300 < sum(verdicts) < 2700
