@@ -8,7 +8,7 @@ from clet.shards.xxh3 import MIN_BYTES, hashed
 @pytest.mark.parametrize("dtype", ["<u2", "<u4"])
 def test_it_is_the_library_s_hash_at_every_length_and_the_largest_id_of_whole_blocks(dtype):
     rng = np.random.default_rng(1)
-    sizes = [*range(MIN_BYTES, 1400, 7), 2047, 2048, 2049, 4096, 65_536, 100_001]
+    sizes = [*range(MIN_BYTES, 1400, 7), 2047, 3000, 3333, 2048, 2049, 4096, 65_536, 100_001]
     seen = 0
     for size in sizes:
         data = rng.integers(0, 256, size + 100, dtype=np.uint8)
@@ -23,4 +23,4 @@ def test_it_is_the_library_s_hash_at_every_length_and_the_largest_id_of_whole_bl
             seen += 1
             assert begin >= 108 and end <= size - 50
             assert peak.max() == data[begin:end].view(dtype).max(), size
-    assert seen > 3
+    assert seen >= 3
