@@ -14,8 +14,9 @@ Both sides give ids alone, of the dtype of the file. The memmap is read 64 windo
 window by window, as data sets are commonly written. Shards are read through their checksums, and segments and ids are
 checked, each frame once; the memmap has no checks. Files are in the page cache, where reading them from disk put them.
 
-Besides: the parts of writing (the packing kernel alone; checksum and write of a packed frame, stored and zstd), the
-whole command from a file of batches, and what packing did against concatenate-and-cut.
+Besides: parts of reading (checking all frames, and the library's hash alone) and of writing (the packing kernel alone;
+checksum and write of a packed frame, stored and zstd), the whole command from a file of batches, and what packing did
+against concatenate-and-cut.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import xxhash
 
 from clet import seeds
 from clet.batch import Batch, Ragged
@@ -202,6 +204,8 @@ class _Work:
         """Parts of writing, and the command: each returns the CPU seconds that it took."""
         return {
             "packing kernel": self._pack,
+            "checking mapped frames": self._check,
+            "hashing as many bytes, nothing else": self._hash,
             "sealing stored frames": lambda: self._seal(None),
             "sealing zstd frames (level 1)": lambda: self._seal(1),
             "clet shard FILE, whole process": lambda: self._process([]),
@@ -274,6 +278,21 @@ class _Work:
         return usage.ru_utime + usage.ru_stime
 
     # ---- reading
+
+    def _check(self) -> float:
+        readers = [entry.open() for entry in self._entries]
+        started = time.process_time()
+        for reader in readers:
+            reader.mapped(np.arange(reader.num_frames))
+        return time.process_time() - started
+
+    def _hash(self) -> float:
+        ids = np.memmap(self._folder / "flat.bin", np.uint8, "r")
+        size = windows_per_frame(self._seq_len, False) * self._seq_len * _DTYPE.itemsize
+        started = time.process_time()
+        for at in range(0, len(ids), size):
+            xxhash.xxh3_64_intdigest(ids[at : at + size])
+        return time.process_time() - started
 
     def _read_in_order(self) -> None:
         for entry in self._entries:

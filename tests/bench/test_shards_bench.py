@@ -21,7 +21,7 @@ def test_figures_are_of_the_runs_and_the_ids_that_they_name(tmp_path, capsys):
     assert packing["truncated"] < packing["truncated_concatenated"] <= result["documents"]
     assert packing["windows_concatenated"] == -(-result["tokens"] // 64) <= packing["windows"]
     assert abs(1 - result["tokens"] / 64 / packing["windows"] - packing["padding"]) < 1e-9
-    assert len(result["parts_tokens_per_s"]) == 5 and min(result["parts_tokens_per_s"].values()) > 0
+    assert len(result["parts_tokens_per_s"]) == 7 and min(result["parts_tokens_per_s"].values()) > 0
     shards.show(result)
     shown = capsys.readouterr().out
     assert "shuffled again" in shown and "documents cut" in shown
