@@ -17,6 +17,7 @@ import numpy as np
 
 from clet.kernels import leaf
 from clet.priority import characters as ch
+from clet.priority.asciiruns import cut_ascii
 from clet.priority.characters import class_of, classes, code_point
 from clet.priority.keys import hash_word
 from clet.priority.runs import (
@@ -36,7 +37,7 @@ from clet.priority.runs import (
     is_known,
     is_link,
 )
-from clet.priority.vectors import WIDTH, count_bits, letters_from, look_at
+from clet.priority.vectors import WIDTH, WORD_WIDTH, count_bits, letters_from, look_at
 
 # ---- flags of a unit
 WORD = 1  # has a character that is no punctuation by datatrove's list
@@ -103,7 +104,7 @@ def split(data, begin, end, classes, kinds, singles, known, whole, cuts, keys, s
         start = at
         letters = letters_from(data, at)
         at += letters
-        if letters == _U(WIDTH):
+        if letters == _U(WORD_WIDTH):
             while kinds[data[at]] & LETTER:
                 at += _ONE
         if kinds[data[at]] & SPACE:
@@ -136,16 +137,18 @@ def split(data, begin, end, classes, kinds, singles, known, whole, cuts, keys, s
             else:
                 at, has = _run_end(data, at, end, classes, kinds)
                 at = min(at, end)
-                letters_in = digits = inside = _U(0)
+                letters_in = digits = _U(0)
             if has & (HASH | DOTS | HIGH):
                 _count_signs(data, start, at, tally)
             linked = (has & SLASH != 0 or data[start] == _W) and is_link(data, start, at)
             tally[LINKS] += linked
             head = count
-            count, alone = cut_run(
-                data, start, at, classes, kinds, known, whole, has, inside, letters_in, cuts, count
-            )  # fmt: skip
             more = np.uint8(LINK if linked else 0)
+            alone = np.int64(-1)
+            if short and not has & TICK:
+                count = cut_ascii(data, start, at, classes, kinds, known, has, inside, dots, slashes, cuts, count)
+            else:
+                count, alone = cut_run(data, start, at, classes, kinds, known, whole, has, cuts, count)
             if short:
                 for i in range(head, count):
                     _describe_short(data, start, letters_in, digits, singles, cuts, i, more, keys, sizes, flags)
