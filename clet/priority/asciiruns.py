@@ -115,7 +115,7 @@ def _cut_core(data, begin, low, high, marks, classes, cuts, count):
             before, behind = (_LETTERS, _LETTERS) if mark == _COMMA else (before, behind)
             before, behind = (_BEFORE_DOT, _BEHIND_DOT) if mark == _STOP else (before, behind)
             apart = (earlier & before != 0) & (after & behind != 0)
-            if mark == PLUS or mark == _HYPHEN or mark == _STAR or mark == _CARET:
+            if mark in (PLUS, _HYPHEN, _STAR, _CARET):
                 number = 48 <= data[stop] <= 57 or data[stop] == _HYPHEN
                 apart |= number and earlier & _DIGITS != 0
         done = stop

@@ -133,7 +133,7 @@ def split(data, begin, end, classes, kinds, singles, known, whole, cuts, keys, s
                 has |= HASH if hashes & part else np.uint16(0)
                 has |= DOTS if dots & (dots >> _ONE) & part else np.uint16(0)
                 has |= TICK if ticks & part else np.uint16(0)
-                has |= SLASH if slashes & part else np.uint16(0)
+                has |= SLASH if slashes & (slashes >> _ONE) & (slashes >> _U(2)) & part else np.uint16(0)  # of ://
             else:
                 at, has = _run_end(data, at, end, classes, kinds)
                 at = min(at, end)
@@ -241,11 +241,9 @@ def _describe_short(data, start, letters, digits, singles, cuts, i, more, keys, 
     part = ((_ONE << (end - begin)) - _ONE) << (begin - start)
     flag = np.uint8(LETTERS) if letters & part else np.uint8(0)
     flag |= np.uint8(DIGITS) if digits & part else np.uint8(0)
-    if flag:
-        flag |= np.uint8(WORD)
-    elif end - begin == _ONE:
-        flag = singles[data[begin]]
-    else:
+    # Words and marks take turns, which nobody can foresee; marks of more than one byte are rare.
+    flag = flag | np.uint8(WORD) if flag else singles[data[begin]]
+    if end - begin > _ONE and not (letters | digits) & part:
         flag = np.uint8(POINTS)
         for at in range(begin, end):
             flag &= singles[data[at]]
