@@ -28,7 +28,7 @@ import numpy as np
 
 from clet.batch import Ragged
 from clet.kernels import njit
-from clet.priority.literals import MAX_BYTES
+from clet.priority.literals import MAX_BYTES, Literals
 from clet.priority.required import required
 
 MAX_STATES = 4000
@@ -72,6 +72,7 @@ class Pattern:
         self._to_end = bool(items) and items[-1] == (c.AT, c.AT_END)
         items = items[self._from_start : len(items) - self._to_end]
         self.literals = required(items)  # one of which every match holds, in either case; none where nobody knows
+        self._filter = Literals(self.literals) if self.literals else None
         start = builder.node()
         end = builder.sequence(items, start)
         self._table, self._accepts = _determine(builder, start, end, self._from_start)
@@ -83,6 +84,8 @@ class Pattern:
         values = text.values.view()
         values.flags.writeable = False
         rows = np.ones(len(text), np.bool_) if rows is None else rows
+        if self._filter is not None:
+            rows = rows & self._filter.among(text, rows)
         return _find(values, np.array(text.offsets), rows, self._table, self._accepts, self._to_end)
 
 

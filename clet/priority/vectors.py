@@ -116,3 +116,49 @@ def ask_for(typingctx, table, row):
         return context.get_dummy_value()
 
     return types.none(table, row), generate
+
+
+LANES = 16
+
+
+@intrinsic
+def marked(typingctx, values, at, step, table, fold, multiply, shift):
+    """Which of LANES blocks of four bytes of `values`, `step` bytes apart from `at` (uint64) on, a table has marked.
+
+    A bit each, from the lowest on. A block is marked where `table` (bytes, three more than are used) is not 0 at the
+    place that its bits together with `fold`, times `multiply`, give above `shift` (all uint32). All of the blocks must
+    be readable.
+    """
+
+    def generate(context, builder, signature, args):
+        values, at, step, table, *numbers = args
+        word, wide = ir.VectorType(ir.IntType(32), LANES), ir.VectorType(ir.IntType(64), LANES)
+
+        def every(number, kind):
+            one = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+            return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
+
+        def gather(kind, array, places):
+            """Four bytes from each of `places` of an array of bytes."""
+            data = context.make_array(kind)(context, builder, array).data
+            places = builder.add(every(builder.ptrtoint(data, ir.IntType(64)), wide), places)
+            pointers = builder.inttoptr(places, ir.VectorType(ir.IntType(32).as_pointer(), LANES))
+            mask = ir.VectorType(ir.IntType(1), LANES)
+            shape = ir.FunctionType(word, [pointers.type, ir.IntType(32), mask, word])
+            function = cgutils.get_or_insert_function(
+                builder.module, shape, f"llvm.masked.gather.v{LANES}i32.v{LANES}p0"
+            )
+            return builder.call(
+                function, [pointers, ir.IntType(32)(1), mask([1] * LANES), ir.Constant(word, ir.Undefined)]
+            )
+
+        steps = builder.mul(every(step, wide), wide(list(range(LANES))))
+        block = gather(signature.args[0], values, builder.add(every(at, wide), steps))
+        fold, multiply, shift = (every(number, word) for number in numbers)
+        place = builder.lshr(builder.mul(builder.or_(block, fold), multiply), shift)
+        found = gather(signature.args[3], table, builder.zext(place, wide))
+        hit = builder.icmp_unsigned("!=", builder.and_(found, word([255] * LANES)), word([0] * LANES))
+        return builder.zext(builder.bitcast(hit, ir.IntType(LANES)), ir.IntType(64))
+
+    return types.uint64(values, at, step, table, fold, multiply, shift), generate
