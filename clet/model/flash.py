@@ -7,8 +7,9 @@ computed: 6 queries at a time see no key after the last of them, rounded up to a
 `tiles`. One thread takes a document and a key head (with the queries that share it) at a time, so results have the
 same bits whatever the number of threads.
 
-Forward and backward, one thread, against torch's causal kernel: 20 to 34 ms for 4 windows of 512 tokens, 4 heads of 64
-of which 2 share keys; against `packed`, documents of 200 tokens, 9 to 21 ms for 8 x 512 of 2 heads. Memory: a copy of one document's keys and values, their gradients, and 96 rows of scores, a thread.
+Forward and backward, one thread, against torch's causal kernel: 20 ms to 34 for 4 windows of 512 tokens, 4 heads of 64
+of which 2 share keys; against `packed`, documents of 200 tokens, 9 ms to 21 for 8 x 512 of 2 heads. Memory: a copy of
+one document's keys and values, their gradients, and 96 rows of scores, a thread.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from clet.model.tiles import LANES, PANEL, STRIP, VECTORS, multiply, multiply_ad
 QUERIES = 96  # of a block: a multiple of STRIP
 DEPTH = 128  # keys of a block of values that stays in the first cache while all strips of queries pass
 _LOG2E = math.log2(math.e)
-_LOWEST = np.float32(-math.inf)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor | None:
@@ -94,7 +94,7 @@ def _backward_places(longest, size):
 @njit
 def _row(longest):
     """Length of a row of scores; not a power of two, whose rows would share few places of a cache."""
-    return _padded(longest + STRIP) + LANES
+    return _padded(longest + STRIP + LANES) + LANES
 
 
 @njit
@@ -192,11 +192,8 @@ def _forward(q, k, v, items, bounds, longest, scratch, out, logs, parts):
                     _scores(buffer, queries, strips, first, keys, length, size, scores, wide)
                     for r in range(num):
                         at, seen = scores + r * wide, first + r + 1
-                        vectors = (seen + LANES - 1) // LANES
-                        buffer[at + seen : at + vectors * LANES] = _LOWEST
-                        top = row_max(buffer, at, vectors) * factor
-                        total = row_exp2(buffer, at, vectors, factor, top)
-                        buffer[at + seen : at + max(vectors * LANES, seen + STRIP)] = 0.0
+                        top = row_max(buffer, at, seen) * factor
+                        total = row_exp2(buffer, at, seen, factor, top)
                         buffer[factors + r] = np.float32(1.0) / total
                         logs[row, head, begin + r] = top + np.log2(total)
                     _weighted(buffer, scores, wide, strips, first, values, length, size, outs)
@@ -236,14 +233,9 @@ def _backward(q, k, v, out, logs, dout, items, bounds, longest, scratch, dq, dk,
                         mean = np.float32(0.0)
                         for c in range(size):
                             mean += buffer[above + r * size + c] * out[row, begin + r, head, c]
-                        seen = first + r + 1
-                        vectors = (seen + LANES - 1) // LANES
-                        p, d = scores + r * wide, dscores + r * wide
                         log = logs[row, head, begin + r]
-                        row_exp2_gradient(buffer, p, d, vectors, factor, log, mean, scale)
-                        over = max(vectors * LANES, seen + STRIP)
-                        buffer[p + seen : p + over] = 0.0
-                        buffer[d + seen : d + over] = 0.0
+                        p, d = scores + r * wide, dscores + r * wide
+                        row_exp2_gradient(buffer, p, d, first + r + 1, factor, log, mean, scale)
                     _add_transposed(buffer, scores, wide, num, first, above, size, dvalues)
                     _add_transposed(buffer, dscores, wide, num, first, queries, size, dkeys)
                     _weighted(buffer, dscores, wide, strips, first, keys, length, size, dqueries)

@@ -94,6 +94,17 @@ class _Code:
             vector = join(*(self.builder.shuffle_vector(vector, vector, half) for half in halves))
         return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
+    def vectors(self, count: ir.Value) -> ir.Value:
+        """How many vectors hold `count` values, and one value more: one at least."""
+        return self.builder.add(self.builder.sdiv(count, _INT(LANES)), _INT(1))
+
+    def before(self, count: ir.Value, at: ir.Value) -> ir.Value:
+        """Which lanes of the vector from value `at` on are among the first `count` values."""
+        left = self.builder.trunc(self.builder.sub(count, at), ir.IntType(32))
+        one = self.builder.insert_element(ir.Constant(_WHOLE, ir.Undefined), left, ir.Constant(ir.IntType(32), 0))
+        every = self.builder.shuffle_vector(one, one, ir.Constant(_WHOLE, [0] * LANES))
+        return self.builder.icmp_signed("<", ir.Constant(_WHOLE, list(range(LANES))), every)
+
     def loop(
         self,
         count: ir.Value,
@@ -192,7 +203,7 @@ def multiply_add(buffer, a, a_row, a_step, b, b_step, vectors, c, c_row, depth):
 
 @intrinsic
 def row_max(context, array, start, count):
-    """The largest of `count` vectors' values; NaN is passed over."""
+    """The largest of `count` values; NaN is passed over."""
 
     def build(context, builder, signature, arguments):
         buffer, start, count = arguments
@@ -202,9 +213,11 @@ def row_max(context, array, start, count):
             return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
         def body(number, sums):
-            return [larger(code.load(builder.add(start, builder.mul(number, _INT(LANES)))), sums[0])]
+            at = builder.mul(number, _INT(LANES))
+            values = builder.select(code.before(count, at), code.load(builder.add(start, at)), _all(float("-inf")))
+            return [larger(values, sums[0])]
 
-        (largest,) = code.loop(count, [_all(float("-inf"))], body)
+        (largest,) = code.loop(code.vectors(count), [_all(float("-inf"))], body)
         return code.fold(largest, larger)
 
     return types.float32(array, types.int64, types.int64), build
@@ -212,7 +225,7 @@ def row_max(context, array, start, count):
 
 @intrinsic
 def row_exp2(context, array, start, count, factor, shift):
-    """x becomes 2^(factor * x - shift) in `count` vectors; their sum."""
+    """x becomes 2^(factor * x - shift) for `count` values, with STRIP zeros or more behind them; their sum."""
 
     def build(context, builder, signature, arguments):
         buffer, start, count, factor, shift = arguments
@@ -220,12 +233,16 @@ def row_exp2(context, array, start, count, factor, shift):
         factor, shift = code.spread(factor), builder.fneg(code.spread(shift))
 
         def body(number, sums):
-            place = builder.add(start, builder.mul(number, _INT(LANES)))
+            at = builder.mul(number, _INT(LANES))
+            place = builder.add(start, at)
             value = code.exp2(code.fma(code.load(place), factor, shift))
+            value = builder.select(code.before(count, at), value, _all(0.0))
             code.store(value, place)
             return [builder.fadd(sums[0], value)]
 
-        (total,) = code.loop(count, [_all(0.0)], body)
+        vectors = code.vectors(count)
+        (total,) = code.loop(vectors, [_all(0.0)], body)
+        code.store(_all(0.0), builder.add(start, builder.mul(vectors, _INT(LANES))))
         return code.fold(total, builder.fadd)
 
     f = types.float32
@@ -234,7 +251,10 @@ def row_exp2(context, array, start, count, factor, shift):
 
 @intrinsic
 def row_exp2_gradient(context, array, start, above, count, factor, shift, mean, scale):
-    """In `count` vectors x becomes p = 2^(factor * x - shift), and d, at `above`, p * (d - mean) * scale."""
+    """For `count` values x becomes p = 2^(factor * x - shift), and d, at `above`, p * (d - mean) * scale.
+
+    Both get STRIP zeros or more behind them.
+    """
 
     def build(context, builder, signature, arguments):
         buffer, start, above, count, *numbers = arguments
@@ -243,14 +263,18 @@ def row_exp2_gradient(context, array, start, above, count, factor, shift, mean, 
         shift = builder.fneg(shift)
 
         def body(number, _):
-            step = builder.mul(number, _INT(LANES))
-            place, other = builder.add(start, step), builder.add(above, step)
+            at = builder.mul(number, _INT(LANES))
+            place, other, seen = builder.add(start, at), builder.add(above, at), code.before(count, at)
             p = code.exp2(code.fma(code.load(place), factor, shift))
-            code.store(p, place)
-            code.store(builder.fmul(builder.fmul(p, scale), builder.fsub(code.load(other), mean)), other)
+            d = builder.fmul(builder.fmul(p, scale), builder.fsub(code.load(other), mean))
+            code.store(builder.select(seen, p, _all(0.0)), place)
+            code.store(builder.select(seen, d, _all(0.0)), other)
             return []
 
-        code.loop(count, [], body)
+        vectors = code.vectors(count)
+        code.loop(vectors, [], body)
+        for row in (start, above):
+            code.store(_all(0.0), builder.add(row, builder.mul(vectors, _INT(LANES))))
         return context.get_dummy_value()
 
     f = types.float32
