@@ -35,6 +35,12 @@ def attention_scope(segments: Tensor) -> Scope:
     return document_mask(segments) if flex.is_here(segments.device) else segment_mask(segments)
 
 
+def attend_documents(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
+    """Attend q [B, T, H, D] over k, v [B, T, Hkv, D] within documents, on a CPU: [B, T, H, D]."""
+    out = fused.attend(q, k, v, documents) if fused.fits(q) else None
+    return packed_attention(q, k, v, documents) if out is None else out
+
+
 def segment_mask(segments: Tensor) -> Tensor:
     """segments [B, T] -> bool [B, 1, T, T], True where a query (third dimension) may see a key (last)."""
     same = segments.unsqueeze(2) == segments.unsqueeze(1)
@@ -56,18 +62,19 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
         self.grouped = config.num_kv_heads != config.num_heads
+        self.attend_documents = attend_documents  # a compiler is given it as one piece, see `Decoder.compile_layers`
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, scope: Scope, cache: CacheView | None) -> Tensor:
         """x [B, T, hidden] -> [B, T, hidden]; cos and sin broadcast against [B, T, H, D/2]."""
         q, k, v = self._heads(x, cos, sin)
         if cache is not None:
             return self.o_proj(cache.attend(self.layer, q, k, v).flatten(2))
-        if fused.fits(x) and (scope is None or isinstance(scope, Documents)):
-            out = fused.attend(q, k, v, scope or whole_windows(*x.shape[:2]))
+        if isinstance(scope, Documents):
+            return self.o_proj(self.attend_documents(q, k, v, scope).flatten(2))
+        if scope is None and fused.fits(x):
+            out = fused.attend(q, k, v, whole_windows(*x.shape[:2]))
             if out is not None:
                 return self.o_proj(out.flatten(2))
-        if isinstance(scope, Documents):
-            return self.o_proj(packed_attention(q, k, v, scope).flatten(2))
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, T, D]
         if isinstance(scope, BlockMask):
             return self.o_proj(flex.attend(q, k, v, scope, grouped=self.grouped).transpose(1, 2).flatten(2))
