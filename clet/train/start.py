@@ -162,8 +162,7 @@ def open_model(source: Path, settings: Settings, device: torch.device, seed: int
         )
     model.recompute = settings.recompute
     if settings.compile:
-        for layer in model.model.layers:
-            layer.compile()
+        model.compile_layers()
     return model
 
 
