@@ -68,7 +68,7 @@ ORDERS: dict[str, tuple[str, ...] | None] = {  # the components that decide
 class Plan:
     """How large the experiment is."""
 
-    tokens: int = 200_000
+    tokens: int = 160_000
     share: float = 0.3
     preset: str = "nano"
     vocab: int = 2048
