@@ -45,6 +45,29 @@ def bind(listen: str, flag: str = "--listen") -> socket.socket:
     return sock
 
 
+def make_server(app: Callable[..., Awaitable[None]], **settings: Any) -> Any:
+    """A uvicorn server with the bounds that all of clet's have. Signals are left to whoever runs it: uvicorn's own
+    handlers would re-raise them afterwards, and a drained server ends with status 0.
+    """
+    import uvicorn
+
+    from clet.http_protocol import BoundedProtocol
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        http=BoundedProtocol,
+        ws="none",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        **settings,
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext
+    return server
+
+
 def serve_app(
     app: Callable[..., Awaitable[None]],
     listen: str,
@@ -59,31 +82,16 @@ def serve_app(
     Prints the address once the socket accepts, writes the port to `port_file` (port 0 asks for any free one) and
     tells systemd. `on_stop` is called when draining begins, so that long polls can end.
     """
-    import uvicorn
-
-    from clet.http_protocol import BoundedProtocol
-
     if (certificate is None) != (private_key is None):
         raise UsageError("TLS needs both --tls-cert and --tls-key")
     sock = bind(listen)
     settings: dict[str, Any] = {"ssl_certfile": certificate, "ssl_keyfile": private_key} if certificate else {}
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        http=BoundedProtocol,
-        ws="none",
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(DRAIN_S),
-        **settings,
-    )
+    server = make_server(app, lifespan="on", timeout_graceful_shutdown=int(DRAIN_S), **settings)
     try:
-        config.load()
+        server.config.load()
     except OSError as error:
         raise UsageError(f"TLS certificate or key: {error.strerror or error}") from None
-    asyncio.run(_serve(uvicorn.Server(config), sock, certificate is not None, port_file, on_stop))
+    asyncio.run(_serve(server, sock, certificate is not None, port_file, on_stop))
 
 
 async def _serve(
@@ -97,8 +105,6 @@ async def _serve(
             on_stop()
         server.should_exit = True
 
-    # uvicorn's own handlers would re-raise the signal afterwards; a drained server ends with status 0.
-    server.capture_signals = contextlib.nullcontext
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     serving = asyncio.ensure_future(server.serve(sockets=[sock]))

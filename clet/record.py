@@ -230,7 +230,7 @@ def check_record(record: object) -> None:
         raise RecordError("not an object")
     ident = record.get("id")
     if not isinstance(ident, str) or not _ID.match(ident):
-        raise RecordError("no id of 32 hex digits")
+        raise RecordError("no id of 32 hex digits; documents get theirs from clet ingest")
     for name in ("source", "origin", "url", "title", "lang", "published", "fetched", "raw", "license", "text"):
         value = record.get(name)
         if value is not None and not isinstance(value, str):

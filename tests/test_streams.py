@@ -125,7 +125,7 @@ def test_bad_lines_are_reported_by_place_and_passed_over(tmp_path, made):
     assert list(read_records([str(path)], lambda *args: bad.append(args))) == made[:3]
     assert [(place, reason) for place, reason, _ in bad] == [
         (f"{path}:2", "not JSON"),
-        (f"{path}:5", "no id of 32 hex digits"),
+        (f"{path}:5", "no id of 32 hex digits; documents get theirs from clet ingest"),
     ]
 
 

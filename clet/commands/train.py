@@ -209,10 +209,10 @@ def main(
 
         notify("READY=1")
         onlookers.begin(Path(run))
+        judges = watching.Judges(source, held_out or [], canaries, gates, Path(run))
         outer = None
         if sync:
             outer = _sync_worker(sync, run, source, worker, sync_every, token_file, ca_file, stop.is_set)
-        judges = watching.Judges(source, held_out or [], canaries, gates, Path(run))
         measures = (judges.evaluate, outer, judges.check, judges.gates)
         emit = _emitter(sink, onlookers)
         return Surroundings(emit, lambda: datetime.now(UTC), stop, *measures, key, trip, watts)

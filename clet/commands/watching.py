@@ -41,6 +41,7 @@ class Judges:
             self._tokenizer = Tokenizer.load(source)
             positions = read_config(source).max_positions
             self._seq_len = min(DEFAULT_SEQ_LEN, positions)
+            self._pieces = {name: list(self._some_pieces(name)) for name in held_out}
             if canaries:
                 self._canaries = read_canaries(canaries, self._tokenizer, positions)
 
@@ -56,8 +57,6 @@ class Judges:
 
         held_out = {}
         for name in self._held_out:
-            if name not in self._pieces:
-                self._pieces[name] = list(self._some_pieces(name))
             total = score(model, self._pieces[name], self._seq_len).total
             held_out[name] = total.nll / total.tokens if total.tokens else math.nan
         return Check(held_out, check_canaries(model, self._canaries))

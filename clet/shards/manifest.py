@@ -97,20 +97,20 @@ def append_entries(directory: str | Path, entries: Sequence[ShardEntry]) -> None
     write_atomically(path, b"".join(line + b"\n" for line in [*_lines(path), *map(_line, entries)]))
 
 
-def find_shards(paths: Sequence[str | Path]) -> list[ShardEntry]:
+def find_shards(paths: Sequence[str | Path], *, may_be_empty: bool = False) -> list[ShardEntry]:
     """The shards that `paths` name, each once, in the order given, then in manifest order.
 
     A path is a directory with a manifest, one of its lane folders, or a file of one shard or of several one behind
-    the other. Raises UsageError for anything else.
+    the other; if it `may_be_empty`, also a directory without anything in it. Raises UsageError for anything else.
     """
     found: dict[tuple[Path, int], ShardEntry] = {}
     for path in map(Path, paths):
-        for entry in _entries_at(path):
+        for entry in _entries_at(path, may_be_empty):
             found.setdefault((entry.path.resolve(), entry.offset or 0), entry)
     return list(found.values())
 
 
-def _entries_at(path: Path) -> list[ShardEntry]:
+def _entries_at(path: Path, may_be_empty: bool) -> list[ShardEntry]:
     try:
         path.stat()
     except OSError as error:
@@ -123,6 +123,8 @@ def _entries_at(path: Path) -> list[ShardEntry]:
         return read_manifest(path)
     if os.path.exists(path.parent / MANIFEST_NAME):
         return [entry for entry in read_manifest(path.parent) if entry.lane == path.resolve().name]
+    if may_be_empty and not any(os.scandir(path)):
+        return []
     raise UsageError(f"{path}: has no {MANIFEST_NAME}; name a directory that clet shard -o wrote")
 
 

@@ -20,7 +20,7 @@ from prometheus_client import make_asgi_app
 from prometheus_client.exposition import generate_latest
 
 from clet.exits import UsageError
-from clet.http_server import bind
+from clet.http_server import bind, make_server
 from clet.log import log
 from clet.train.metrics import Metrics
 
@@ -88,26 +88,10 @@ class Endpoint:
     """`GET /metrics` at an address, answered on a thread of its own."""
 
     def __init__(self, metrics: Metrics, listen: str):
-        import uvicorn
-
-        from clet.http_protocol import BoundedProtocol
-
         sock = bind(listen, flag="--metrics")
         host, self.port = sock.getsockname()[:2]
-        config = uvicorn.Config(
-            _only_metrics(make_asgi_app(metrics.registry)),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            http=BoundedProtocol,
-            ws="none",
-            server_header=False,
-            timeout_keep_alive=15,
-            timeout_graceful_shutdown=1,
-            limit_concurrency=64,
-        )
-        self._server = uvicorn.Server(config)
-        self._server.capture_signals = contextlib.nullcontext  # they are the trainer's
+        app = _only_metrics(make_asgi_app(metrics.registry))
+        self._server = make_server(app, lifespan="off", timeout_graceful_shutdown=1, limit_concurrency=64)
         self._thread = threading.Thread(
             target=asyncio.run, args=(self._server.serve(sockets=[sock]),), name="clet-metrics", daemon=True
         )

@@ -13,9 +13,11 @@ Cost: a median of WINDOW numbers a step. The state is a few numbers, saved with 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+Side = Literal["above", "below"]  # of a level
 
 HALF_LIFE = 16
 ALPHA = 1 - 0.5 ** (1 / HALF_LIFE)

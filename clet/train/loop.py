@@ -243,7 +243,7 @@ class Trainer:
             gain = self.breaker.unigram.gain(targets, facts["loss"])
             now = Signals(step, batch.draw.after.segment, facts["loss"], facts["grad_norm"], gain, batch.mean_piece())
             if found := self.breaker.objection(now):
-                self._trip(trip.Cause(step, found.why, found.onset, batch=batch, losses=losses))
+                self._trip(trip.Cause(step, found.why, found.onset, found.side, batch, losses))
                 return False
             self.breaker.add(now, targets)
             facts |= apply(self._optimizer, rate)

@@ -55,6 +55,7 @@ class RunDirectory:
     def __init__(self, path: Path):
         self.path = path
         self.facts: dict[str, Any] = {}
+        self._written: dict[str, Any] = {}  # of the facts: see `propose`
         self.segments: list[Segment] = []
         self._lock_fd = -1
         self._steps_fd = -1
@@ -80,7 +81,7 @@ class RunDirectory:
                 fcntl.flock(run._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise TryLater(f"{path}: another trainer is at work there; name another --run or wait for it") from None
-            run.facts = read_run(run.path)
+            run.facts = run._written = read_run(run.path)
             run.segments = read_segments(run.path)
             if not run.segments and run.has_steps:
                 raise InputError(f"{path}: steps were made, but segments.jsonl is gone; restore it from a copy")
@@ -89,12 +90,16 @@ class RunDirectory:
             raise
         return run
 
+    def propose(self, facts: dict[str, Any]) -> None:
+        """What a new run shall be, written by the next `describe`: a start refused before that leaves no run behind."""
+        self.facts = {"version": VERSION} | facts
+
     def describe(self, facts: dict[str, Any]) -> None:
         """Replace run.json, durably; nothing happens where it says so already."""
-        facts = {"version": VERSION} | facts
-        if facts != self.facts:
-            write_atomically(self.path / "run.json", orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
-            self.facts = facts
+        self.facts = {"version": VERSION} | facts
+        if self.facts != self._written:
+            write_atomically(self.path / "run.json", orjson.dumps(self.facts, option=orjson.OPT_INDENT_2) + b"\n")
+            self._written = self.facts
 
     # ---- segments
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
 
     Raises NothingToDo where every shard was learned and released before.
     """
-    entries = find_shards(order.shards)
+    entries = find_shards(order.shards, may_be_empty=order.follow)
     with RunDirectory.open(order.run) as run:
         if order.model is None and not run.facts:
             raise UsageError(f"{order.run}: a new run needs --model DIR to start from")
@@ -65,19 +65,18 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
             check_present(entries, settings.lanes)
         settings = start.describe_run(run, model, source, settings, order.seed)
         shelf = start.open_shelf(run, model.config, entries)
-        start.add_new_shards(run, shelf, model.config, settings, entries)
         around = surround(source)
-        trainer = Trainer(run, model, source, shelf, settings, order.seed, around)
-        try:
+        with ExitStack() as stack:
+            if around.outer:
+                stack.callback(around.outer.close)
+            start.add_new_shards(run, shelf, model.config, settings, entries)
+            trainer = Trainer(run, model, source, shelf, settings, order.seed, around)
+            stack.callback(trainer.close)
             trainer.restore()
             start.keep_settings(run, settings)
             _announce_newest(run.path, trainer, around)
             watch = Watch(order.shards)
             return _session(order, trainer, run, lambda: watch.changed() and _look(order, trainer, shelf, settings))
-        finally:
-            trainer.close()
-            if around.outer:
-                around.outer.close()
 
 
 def _announce_newest(run: Path, trainer: Trainer, around: Surroundings) -> None:
@@ -139,5 +138,5 @@ def _look(order: Order, trainer: Trainer, shelf: Shelf, settings: Settings) -> b
     with suppress(
         UsageError
     ):  # a folder may be replaced under us; it is back at the next look, or there is nothing new
-        entries = find_shards(order.shards)
+        entries = find_shards(order.shards, may_be_empty=True)
     return start.add_new_shards(trainer.run, shelf, trainer.model.config, settings, entries) is not None

@@ -32,7 +32,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from clet.train.levels import ALPHA, Level
+from clet.train.levels import ALPHA, Level, Side
 from clet.train.order import LOW_STEPS, UsualGain
 
 SUDDEN = 16.0  # scales above the level, in one step
@@ -63,10 +63,14 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """Why a step must not be applied, and the step at which the harm began as far as can be told."""
+    """Why a step must not be applied, and the step at which the harm began as far as can be told.
+
+    `side` is where the loss of what did the harm lies, above or below the usual.
+    """
 
     why: str
     onset: int
+    side: Side = "above"
 
 
 class Detector(Protocol):
@@ -192,7 +196,8 @@ class Knowledge:
             onset = now.step - (1 if self._above else 0)
             return Objection(f"loss {now.loss:.2f} is above that of knowing nothing", onset)
         if below >= COLLAPSE_STEPS:
-            return Objection(f"loss collapsed to {now.loss:.3g}: the same text again and again", now.step + 1 - below)
+            why = f"loss collapsed to {now.loss:.3g}: the same text again and again"
+            return Objection(why, now.step + 1 - below, "below")
         return None
 
     def add(self, now: Signals) -> None:

@@ -59,16 +59,17 @@ def set_threads(wanted: int | None, recorded: int | None) -> int:
 
 
 def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Settings, seed: int) -> Settings:
-    """Write run.json for a new run, or check the present one against it; the settings in force.
+    """Propose what a new run shall be, or check the present one against it; the settings in force.
 
-    Changed settings of a run are not kept yet: see `keep_settings`. Raises UsageError where the run is another one.
+    Nothing is kept yet, changed settings of a run no more than a new one: see `add_new_shards` and `keep_settings`.
+    Raises UsageError where the run is another one.
     """
     shape = model.config.to_hf("float32")
     tokenizer, base = tokenizer_fingerprint(source), tensors_root(lora.base_state(model), torch.float32)
     if not run.facts:
         _check_finite(model, source)
         settings = settings.changed({"lr": settings.lr or default_peak(model, settings)})
-        run.describe(
+        run.propose(
             {
                 "seed": seed,
                 "model": str(source.resolve()),

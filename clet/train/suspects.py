@@ -2,9 +2,11 @@
 
 Under weights that harm has already moved every window looks bad, so each is judged by the good state, before it was
 learned. Its loss is compared with the losses that windows had on the way there (their median and MAD, on the
-logarithm): gibberish behind a trigger and other tongues stand far above, copies of what is known far below. And what
-context gains on it (see `order`) with what it gains as a rule: permuted or random tokens stand out by that. Windows
-without anything out of the ordinary are not suspect: then the fault was not in the data.
+logarithm): gibberish behind a trigger and other tongues stand far above, copies of what is known far below. A loss that
+rose is not the fault of windows that are easy (tables, lists), nor one that collapsed of those that are hard, so only
+the side of the harm is looked at where it is known. And what context gains on it (see `order`) is compared with what it
+gains as a rule: permuted or random tokens stand out by that. Windows without anything out of the ordinary are not
+suspect: then the fault was not in the data.
 
 Harm comes in one piece: where windows of a shard stand out, the rest of that shard, not learned yet, is looked at too.
 
@@ -22,7 +24,7 @@ import torch
 
 from clet.model.decoder import Decoder, token_losses
 from clet.train.feed import Window, counts_of
-from clet.train.levels import TO_SIGMA
+from clet.train.levels import TO_SIGMA, Side
 from clet.train.order import LOW, MIN_GAIN, Unigram
 from clet.train.shelf import Shelf
 
@@ -69,8 +71,13 @@ def see(
     return found
 
 
-def stand_out(seen: dict[Window, Seen], reference: Sequence[float], usual_gain: float) -> list[Window]:
-    """The windows out of the ordinary; `reference` are losses of windows in order, `usual_gain` what context gains."""
+def stand_out(
+    seen: dict[Window, Seen], reference: Sequence[float], usual_gain: float, side: Side | None = None
+) -> list[Window]:
+    """The windows out of the ordinary; `reference` are losses of windows in order, `usual_gain` what context gains.
+
+    `side`: where the harm was; both are looked at where it is None.
+    """
     finite = [math.log(max(each.loss, 1e-12)) for each in seen.values() if math.isfinite(each.loss)]
     usual = [math.log(max(loss, 1e-12)) for loss in reference if math.isfinite(loss)]
     usual = usual if len(usual) >= MIN_REFERENCE else finite
@@ -81,7 +88,10 @@ def stand_out(seen: dict[Window, Seen], reference: Sequence[float], usual_gain: 
     limit = max(LEAST, FAR * scale)
 
     def strange(each: Seen) -> bool:
-        if not math.isfinite(each.loss) or abs(math.log(max(each.loss, 1e-12)) - middle) > limit:
+        if not math.isfinite(each.loss):
+            return True
+        away = math.log(max(each.loss, 1e-12)) - middle
+        if (side != "below" and away > limit) or (side != "above" and away < -limit):
             return True
         return each.gain is not None and usual_gain >= MIN_GAIN and each.gain < LOW * usual_gain
 

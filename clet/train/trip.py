@@ -20,6 +20,7 @@ from clet.release import read_release, release_numbers
 from clet.state import write_atomically
 from clet.train.breaker import Breaker
 from clet.train.feed import Batch, Window
+from clet.train.levels import Side
 from clet.train.order import Unigram
 from clet.train.rundir import ROOT_CHARS, RunDirectory, read_documents
 from clet.train.savepoint import Savepoint
@@ -36,12 +37,13 @@ REFERENCE_BYTES = 1 << 18  # of steps.jsonl, in which they are looked for
 class Cause:
     """Why the breaker trips. `onset` is the first step with harm, None where only a check or a person saw it.
 
-    `batch` is the step that was not applied, with the losses of its windows.
+    `batch` is the step that was not applied, with the losses of its windows; `side` where the loss went, if known.
     """
 
     step: int
     why: str
     onset: int | None = None
+    side: Side | None = None
     batch: Batch | None = None
     losses: Sequence[float] = ()
     request: str | None = None
@@ -88,13 +90,15 @@ def examine(
     elif cause.by_hand or breaker.came_again(cause.step, back_to):
         windows = list(dict.fromkeys(fresh or replayed))
     else:
-        windows = _suspects(saved, [*fresh, *replayed], run, model, shelf, breaker, autocast=autocast)
+        since = [*fresh, *replayed]
+        windows = _suspects(saved, since, cause.side, run, model, shelf, breaker, autocast=autocast)
     return Finding(back_to, onset, windows, _documents(run.path, shelf, windows))
 
 
 def _suspects(
     saved: Savepoint,
     since: Sequence[Window],
+    side: Side | None,
     run: RunDirectory,
     model: Decoder,
     shelf: Shelf,
@@ -108,7 +112,7 @@ def _suspects(
     unigram = Unigram(model.config.vocab_size)
     unigram.counts = saved.tensors["breaker"]["unigram"].numpy()
     gain = saved.values["breaker"]["steps"]["order"]["level"]
-    found = stand_out(see(model, shelf, since, unigram, autocast=autocast), usual, gain)
+    found = stand_out(see(model, shelf, since, unigram, autocast=autocast), usual, gain, side)
     suspected = {root for root, _ in found}
     learned = {name: bits.numpy() for name, bits in saved.tensors["learned"].items()}
     known = breaker.quarantine | set(since)
@@ -121,7 +125,7 @@ def _suspects(
         if (shard.root, index) not in known
         and (f"windows/{shard.root}" not in learned or not learned[f"windows/{shard.root}"][index])
     ]
-    return sorted({*found, *stand_out(see(model, shelf, ahead, unigram, autocast=autocast), usual, gain)})
+    return sorted({*found, *stand_out(see(model, shelf, ahead, unigram, autocast=autocast), usual, gain, side)})
 
 
 def _lines(body: bytes) -> list[dict[str, Any]]:

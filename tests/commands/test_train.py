@@ -7,7 +7,7 @@ import subprocess
 
 import orjson
 import pytest
-from processes import CLET, clean_environment
+from processes import CLET, clean_environment, clet, lines
 from tiny_run import make_model_dir, make_shards, records, step_lines, story
 
 
@@ -27,21 +27,6 @@ def place(tmp_path_factory):
     (place / "stdout").write_bytes(done.stdout)
     (place / "stderr").write_bytes(done.stderr)
     return place
-
-
-def clet(place, *arguments):
-    return subprocess.run(
-        [CLET, *arguments],
-        cwd=place,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        env=clean_environment(),
-        timeout=120,
-    )
-
-
-def lines(body: bytes) -> list[dict]:
-    return [orjson.loads(line) for line in body.splitlines()]
 
 
 def test_metrics_are_json_lines_and_held_out_perplexity_falls(place):

@@ -8,7 +8,7 @@ import subprocess
 
 import orjson
 import pytest
-from processes import CLET, clean_environment
+from processes import CLET, clean_environment, clet, lines, refused
 from tiny_run import make_model_dir, make_shards, records, step_lines, story
 
 SETTINGS = ("--lr", "1e-2", "--batch-size", "4", "-j", "1")
@@ -26,22 +26,6 @@ def place(tmp_path_factory):
     (place / "canaries.jsonl").write_bytes(orjson.dumps(canary) + b"\n")
     assert clet(place, "release", "keygen", "key").returncode == 0
     return place
-
-
-def clet(place, *arguments, **more):
-    return subprocess.run(
-        [CLET, *arguments],
-        cwd=place,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        env=clean_environment(),
-        timeout=120,
-        **more,
-    )
-
-
-def lines(body: bytes) -> list[dict]:
-    return [orjson.loads(line) for line in body.splitlines()]
 
 
 def train(place, run, *arguments):
@@ -139,13 +123,6 @@ def test_a_trip_by_command_or_signal_is_carried_out_by_the_running_trainer_and_a
 # ---- bad input: one clear line, the right status, nothing lost
 
 
-def refused(done, status, words):
-    """Whether a command ended with a status and one line that says `words`."""
-    assert done.returncode == status, done.stderr
-    assert words in done.stderr and done.stderr.count(b"\n") == 1, done.stderr
-    return True
-
-
 def other_tokenizer(place, name):
     make_model_dir(place / name)
     path = place / name / "tokenizer.json"
@@ -180,8 +157,36 @@ def test_a_truncated_shard_is_refused(place, tmp_path, cut):
 
 def test_an_empty_folder_is_refused(place):
     (place / "empty").mkdir()
-    done = clet(place, "train", "-q", "empty", "--model", "model", "--run", "new3")
-    assert done.returncode in (2, 3) and done.stderr.count(b"\n") == 1
+    assert refused(clet(place, "train", "-q", "empty", "--model", "model", "--run", "new3"), 2, b"manifest.jsonl")
+
+
+def test_a_follower_waits_for_the_first_shard_in_an_empty_folder(place):
+    (place / "to-come").mkdir()
+    command = [CLET, "train", "to-come", "--model", "model", "--run", "early", *SETTINGS, "--follow", "--json"]
+    with subprocess.Popen(
+        command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment()
+    ) as process:
+        assert any(b'"event":"start"' in line for line in process.stderr)
+        make_shards(place / "to-come", [story(i) for i in range(8)], model=place / "model")
+        assert until(process, "release")["number"] == 1
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--held-out", "nowhere.jsonl"], 2),
+        (["--canaries", "held.jsonl"], 65),
+    ],
+)
+def test_a_first_start_that_is_refused_leaves_nothing_of_itself_in_the_run(place, arguments, status):
+    run = f"begun-{status}"
+    done = train(place, run, "--seed", "5", *arguments)
+    assert done.returncode == status, done.stderr
+    assert not {"run.json", "segments.jsonl", "documents"} & {path.name for path in (place / run).iterdir()}
+    assert train(place, run, "--seed", "6").returncode == 0
 
 
 def test_a_configuration_of_an_unknown_architecture_is_refused(place):

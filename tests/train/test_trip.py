@@ -286,6 +286,8 @@ def test_a_window_stands_out_by_far_or_by_being_no_number_and_ordinary_ones_do_n
     losses = [2.2, 9.0, 0.01, math.nan, 1.8]
     seen = {("r", i): Seen(loss, None) for i, loss in enumerate(losses)}
     assert stand_out(seen, usual, 1.0) == [("r", 1), ("r", 2), ("r", 3)]
+    assert stand_out(seen, usual, 1.0, "above") == [("r", 1), ("r", 3)]
+    assert stand_out(seen, usual, 1.0, "below") == [("r", 2), ("r", 3)]
     assert stand_out({("r", 0): Seen(2.0, 1.1), ("r", 1): Seen(2.1, 0.2)}, usual, 1.0) == [("r", 1)]
     assert stand_out({("r", 0): Seen(2.0, None), ("r", 1): Seen(2.1, None)}, [], 1.0) == []
 
