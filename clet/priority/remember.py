@@ -34,6 +34,7 @@ def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
         ("topics", memory.topics),
         ("bursts", memory.bursts),
         ("ledger", known.ledger),
+        ("claims", memory.claims),
     ):
         found |= {f"{part}.{name}": array for name, array in values._asdict().items()}
     # Two halves of one table, each under a name of its own.
@@ -44,7 +45,8 @@ def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
     return (
         found
         | period
-        | {"scale": memory.scale, "corrected": memory.corrected, "excess": known.excess, "count": memory.count}
+        | {"scale": memory.scale, "excess": known.excess, "count": memory.count}
+        | {"corrected": memory.corrected, "corrected_by": memory.corrected_by}
     )
 
 
