@@ -55,7 +55,6 @@ class Memory(NamedTuple):
     bursts: Bursts
     reputation: Reputation
     corrected: np.ndarray  # [2^14] uint64: clusters that a correction named
-    count: np.ndarray  # [1] int64: documents so far
 
 
 class Findings(NamedTuple):
@@ -81,7 +80,6 @@ def new_memory(origins: int) -> Memory:
         new_bursts(grams.three.view(np.uint64)),
         new_reputation(origins),
         np.zeros(1 << CORRECTED_BITS, np.uint64),
-        np.zeros(1, np.int64),
     )
 
 
@@ -151,7 +149,6 @@ def assess(m, ids, offsets, begin, stop, days, origins, families, dropped, wrong
         origin, day, family = origins[row], days[row], families[row]
         r = m.reputation
         decay(r, origin, day)
-        m.count[0] += 1
         r.period[origin, DOCS] += 1.0
         if wrong[row]:
             r.period[origin, WRONG] += 1.0
