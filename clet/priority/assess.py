@@ -13,6 +13,7 @@ import numpy as np
 
 from clet.kernels import njit
 from clet.priority.burst import Bursts, is_settled, new_bursts, note_trust, tag_of, turn, watch
+from clet.priority.claims import Claims, believes, new_claims
 from clet.priority.credibility import (
     CORRECTION,
     DOCS,
@@ -43,7 +44,7 @@ from clet.priority.novelty import (
 )
 from clet.priority.topics import RING, VOICES, Topics, add_voice, assign, new_topics
 
-CORRECTED_BITS = 14  # corrected clusters that are remembered
+CORRECTED_BITS = 14  # clusters and titles that were corrected
 
 
 class Memory(NamedTuple):
@@ -54,7 +55,9 @@ class Memory(NamedTuple):
     topics: Topics
     bursts: Bursts
     reputation: Reputation
-    corrected: np.ndarray  # [2^14] uint64: clusters that a correction named
+    corrected: np.ndarray  # [2^14] uint64: clusters and titles that a correction named, or that say what one denies
+    corrected_by: np.ndarray  # [2^14] int32: its origin, plus one
+    claims: Claims
 
 
 class Findings(NamedTuple):
@@ -80,6 +83,8 @@ def new_memory(origins: int) -> Memory:
         new_bursts(grams.three.view(np.uint64)),
         new_reputation(origins),
         np.zeros(1 << CORRECTED_BITS, np.uint64),
+        np.zeros(1 << CORRECTED_BITS, np.int32),
+        new_claims(),
     )
 
 
@@ -109,13 +114,25 @@ def _echo(m, topic, origin, family):
 
 
 @njit
+def mark_corrected(m, key, by):
+    """Remember a cluster or a title that an origin corrected."""
+    place = key & np.uint64(len(m.corrected) - 1)
+    m.corrected[place], m.corrected_by[place] = key, by + 1
+
+
+@njit
 def _correct(m, topic, origin, day, old):
-    """A correction: mark what it corrects, and count it against those who said it and have earned no trust."""
+    """A correction: mark what it corrects, and count it against those who said it and have earned no trust.
+
+    Of an origin that is not established nothing is taken but what it said itself.
+    """
+    if old:
+        mark_corrected(m, old, origin)
+    m.reputation.period[origin, WRONG] += CORRECTION
+    if not is_established(m.reputation, origin):
+        return
     slot = topic % RING
     m.topics.corrected[slot] = day
-    if old:
-        m.corrected[old & np.uint64(len(m.corrected) - 1)] = old
-    m.reputation.period[origin, WRONG] += CORRECTION
     for k in range(VOICES):
         other = m.topics.voice_origin[slot, k]
         if other >= 0 and other != origin and not is_established(m.reputation, other):
@@ -123,12 +140,19 @@ def _correct(m, topic, origin, day, old):
 
 
 @njit
-def is_corrected(m, topic, family, established):
-    """Whether a document says what was corrected: its cluster was named, or nobody of standing says it."""
-    if m.corrected[family & np.uint64(len(m.corrected) - 1)] == family:
+def _was_named(m, key, origin):
+    place = key & np.uint64(len(m.corrected) - 1)
+    return key != 0 and m.corrected[place] == key and believes(m.reputation, m.corrected_by[place] - 1, origin)
+
+
+@njit
+def is_corrected(m, topic, family, title, origin):
+    """Whether a document says what was corrected: its cluster or its title was named, or nobody of standing says it."""
+    if _was_named(m, family, origin) or _was_named(m, title, origin):
         return True
     slot = topic % RING
-    return not established and m.topics.owner[slot] == topic and m.topics.corrected[slot] >= 0
+    known = m.topics.owner[slot] == topic and m.topics.corrected[slot] >= 0
+    return known and not is_established(m.reputation, origin)
 
 
 @njit

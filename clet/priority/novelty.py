@@ -14,8 +14,8 @@ counts, which makes a text look a little less novel, never more. Decay is done b
 
 `Scale` turns density into a factor. Density has no absolute meaning (it depends on tokenizer and language), so it is
 compared with the running mean and deviation over documents. The factor rises from FLOOR for what repeats the past to
-1 for what is denser than usual, and falls again for what is far denser than anything usual: noise is denser than news
-(perplexity pruning keeps the middle: Ankner et al. 2024, 2405.20541).
+its most at NOISE_SIGMAS above the usual, and falls again for what is denser than that: what surrounds the text of web
+pages, lists and noise are denser than news (perplexity pruning keeps the middle: Ankner et al. 2024, 2405.20541).
 
 Where a model is at hand (`--model`), `excess` replaces density by what RHO-1 (Lin et al. 2024, 2404.07965) selects by:
 the model's loss less that of a reference, both in bits a token: high where there is something left to learn that can
@@ -46,7 +46,7 @@ MAX_WEIGHT = 2.0**MAX_WEIGHT_BITS  # of an increment: then all counts are scaled
 
 FLOOR = 0.25  # of the factor: what is wholly known is worth a quarter, so that quality and credibility still count
 NEUTRAL = 0.625  # of the factor, for the first documents, when nothing is known of the scale
-NOISE_SIGMAS = 4.0  # above the mean from where density counts against a document
+NOISE_SIGMAS = 1.5  # above the mean from where density counts against a document; of good text one in fifteen is there
 MEMORY_DOCUMENTS = 5000.0  # over which mean and deviation are taken
 SETTLED_TOKENS = 200_000.0  # learned: below, the factor is drawn to NEUTRAL
 
@@ -201,7 +201,7 @@ def novelty(scale, bits, known):
     z = (bits - scale[MEAN]) / sigma
     factor = FLOOR + (1.0 - FLOOR) / (1.0 + math.exp(-1.5 * z))
     if z > NOISE_SIGMAS:
-        factor = max(FLOOR, factor / (1.0 + (z - NOISE_SIGMAS)))
+        factor = FLOOR + (factor - FLOOR) / (1.0 + (z - NOISE_SIGMAS) ** 2)
     settled = known / (known + SETTLED_TOKENS)
     return NEUTRAL + settled * (factor - NEUTRAL)
 

@@ -22,7 +22,7 @@ from clet.priority.poison_budget import open_gate
 from clet.priority.triples import COUNTS, PLACE
 from clet.state import State
 
-PARAMS = {"version": 4}
+PARAMS = {"version": 5}
 _JOURNAL = "memory"
 
 
@@ -34,6 +34,7 @@ def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
         ("topics", memory.topics),
         ("bursts", memory.bursts),
         ("ledger", known.ledger),
+        ("claims", memory.claims),
     ):
         found |= {f"{part}.{name}": array for name, array in values._asdict().items()}
     # Two halves of one table, each under a name of its own.
@@ -41,7 +42,12 @@ def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
     found["bursts.places"] = found.pop("bursts.blocks")[:, PLACE]
     found |= {f"recent.{name}": known.recent[name] for name in known.recent.dtype.names} | {"passed": known.passed}
     period = {"period": memory.reputation.period}
-    return found | period | {"scale": memory.scale, "corrected": memory.corrected, "excess": known.excess}
+    return (
+        found
+        | period
+        | {"scale": memory.scale, "excess": known.excess}
+        | {"corrected": memory.corrected, "corrected_by": memory.corrected_by}
+    )
 
 
 def save(known: Knowledge, state: State) -> None:

@@ -156,7 +156,7 @@ def _best(pairs, places, count, least, best, out):
 
 
 @njit
-def _keywords(t, pairs, two, size, out):
+def keywords(t, pairs, two, size, out):
     """The keywords of a document with `size` tokens into `out` [KEYWORDS]; how many."""
     size = min(size, MAX_TOKENS)
     places, others, kept = np.empty(size + 1, np.int32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
@@ -178,7 +178,7 @@ def assign(t, pairs, two, size, known):
     `two` says how often each of its `pairs` was met; `known` tokens were learned before.
     """
     words = np.zeros(KEYWORDS, np.uint64)
-    count = _keywords(t, pairs, two, size, words) if known >= SETTLED_TOKENS else 0
+    count = keywords(t, pairs, two, size, words) if known >= SETTLED_TOKENS else 0
     candidates = np.zeros(KEYWORDS, np.int64)
     for k in range(count):
         at = words[k] >> _SHIFT

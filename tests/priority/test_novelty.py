@@ -143,11 +143,12 @@ def test_the_factor_rises_with_density_and_falls_for_noise():
         note_density(scale, bits)
     assert scale[1] == pytest.approx(8, abs=0.1)
     assert math.sqrt(scale[2]) == pytest.approx(1, abs=0.05)
-    dull, usual, fresh, noise = (novelty.novelty(scale, bits, 1e9) for bits in (4.0, 8.0, 11.0, 16.0))
+    dull, usual, fresh, noise = (novelty.novelty(scale, bits, 1e9) for bits in (4.0, 8.0, 9.5, 12.0))
     assert usual == pytest.approx((1 + FLOOR) / 2, abs=0.02)
     assert FLOOR <= dull < usual < fresh
-    assert fresh > 0.95
+    assert fresh > 0.9
     assert noise < usual
+    assert novelty.novelty(scale, 16.0, 1e9) == pytest.approx(FLOOR, abs=0.05)
     assert abs(novelty.novelty(scale, 11.0, 1000.0) - NEUTRAL) < 0.01  # a new model says little
 
 
