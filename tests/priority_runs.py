@@ -45,6 +45,7 @@ def run(
     explain: Any = None,
     router: Any = None,
     masker: Any = None,
+    quality: Any = None,
     **settings: Any,
 ) -> tuple[list[Record], list[tuple[Record, str]], list[tuple[Record, str]]]:
     """(records out, (record, reason) rejected, (record, reason) held in quarantine)."""
@@ -67,6 +68,7 @@ def run(
         approved=frozenset(approved),
         router=router,
         masker=masker,
+        quality=quality,
     )
     out = [batch.record(i) for batch in prioritizer.run(inputs) for i in range(len(batch))]
     return out, rejected, held

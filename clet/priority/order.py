@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clet.batch import Batch
+from clet.batch import Batch, Ragged
 from clet.heads import Heads
 from clet.log import log
 from clet.priority.assess import Findings, Memory, assess, new_findings, new_memory
@@ -33,8 +33,19 @@ from clet.priority.notes import NONE, Field, annotate, fixed, whole, without_not
 from clet.priority.novelty import new_scale, note_density, novelty
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import Ledger, new_ledger
-from clet.priority.policy import APPROVAL, DOWN_WEIGHT, QUARANTINE, Policy, Ruling, rule_on
+from clet.priority.policy import (
+    APPROVAL,
+    DOWN_WEIGHT,
+    INJECTION,
+    QUARANTINE,
+    UNREAD,
+    Policy,
+    Ruling,
+    forbid_signs,
+    rule_on,
+)
 from clet.priority.quality import NEUTRAL, QualityTables
+from clet.priority.readable import Reader
 from clet.priority.recency import HALF_LIFE_DAYS, Clock, day_text
 from clet.priority.routing import Router
 from clet.priority.rules import REASONS as REASONS_OF_QUALITY
@@ -43,6 +54,7 @@ from clet.priority.synthetic import weight
 from clet.priority.value import SIGNS_FACTOR, value
 from clet.priority.window import HELD, MAX_BYTES, MAX_RECORDS, Departure, Window, sizes_of
 
+_WITHOUT_RULE = {INJECTION: "injection", UNREAD: "unread"}  # reasons of the policy that are no rule's name
 KNOWN = "known"  # why what the model of novelty knows already is dropped
 SETTLED = 1e12  # tokens known, for a model that was trained before
 # Rules of quality whose breach speaks against an origin.
@@ -150,13 +162,15 @@ class Prioritizer:
             max_bytes=self.settings.max_bytes,
         )
         self._masker, self._quality = masker, quality or QualityTables.of()
+        self._reader = Reader(self._quality.table)
         self._vouched = 0  # origins that were compared with the names that the policy vouches for
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Batches in order of priority."""
         for batch in batches:
-            for departure in self._take(batch):
-                yield self._note(departure)
+            for part in self._reader.parts(batch):
+                for departure in self._take(part):
+                    yield self._note(departure)
         for departure in self._window.drain():
             yield self._note(departure)
 
@@ -169,9 +183,10 @@ class Prioritizer:
             heads = Heads.of(batch.head, FIELDS)
         facts = facts_of(batch, heads, self.known.origins, self._clock, self.settings.half_life_days)
         self._vouch()
-        seen = self._look(batch, heads)
+        text, readable = self._reader.text(batch)
+        seen = self._look(batch, heads, text, readable)
         if seen.ruling.masked and self._masker is not None:
-            batch = self._masker.apply(batch, seen.ruling.masked)
+            batch = self._masker.apply(batch, text, seen.ruling.masked)
         found = new_findings(len(batch))
         live = ~seen.out
         sizes = sizes_of(batch)
@@ -216,33 +231,32 @@ class Prioritizer:
             yield from self._window.settle()
         self._account.turn(day)
 
-    def _look(self, batch: Batch, heads: Heads) -> Seen:
-        """What can be said of each record alone."""
+    def _look(self, batch: Batch, heads: Heads, text: Ragged, readable: np.ndarray) -> Seen:
+        """What can be said of each record alone, by its text where that could be read."""
         approved = np.zeros(len(batch), np.bool_)
         if self._approved:
             known = [heads.value(row, "id") in self._approved for row in range(len(batch))]
             approved = np.array(known, np.bool_)
         verdicts = self._quality.judge(batch)
-        if not self._warned and not batch.has_text.all():
+        if not self._warned and not readable.all():
             self._warned = True
-            unjudged = "" if verdicts.judged.all() else "are not judged (give --tokenizer), and "
-            log.warn(f"records without text {unjudged}are not searched for instructions and hidden text")
+            held = "; what the policy asks of texts holds them back" if self.policy.reads else ""
+            log.warn(f"records without text are not judged (give --tokenizer), nor searched for instructions{held}")
         quality, broken, amounts = np.round(verdicts.score.astype(np.float64), 4), verdicts.rule, verdicts.value
         quality[approved & (broken > 0)] = NEUTRAL
         broken[approved] = 0
-        signs = injected(batch.text)
+        signs = injected(text)
         signs[approved] = 0
-        ruling = rule_on(self.policy, batch, heads, quality, (broken == 0) & ~approved)
+        live = (broken == 0) & ~approved
+        ruling = rule_on(self.policy, heads, text, readable, quality, live)
         if self._quality.synthetic is not None:
             ruling.factor *= weight(verdicts.synthetic.astype(np.float64), self._quality.synthetic.threshold)
         if self.policy.injection == DOWN_WEIGHT:
             ruling.factor[signs > 0] *= SIGNS_FACTOR
-        signed = (signs > 0) & (broken == 0) & (self.policy.injection > ruling.action)
-        if self.policy.injection != DOWN_WEIGHT:
-            ruling.action[signed], ruling.rule[signed] = self.policy.injection, -1
+        forbid_signs(self.policy, ruling, live & (signs > 0), live & ~readable)
         spam = np.isin(broken, _SPAM) | (signs > 0)
         out = (broken > 0) | (ruling.action >= QUARANTINE)
-        return Seen(quality, broken, amounts, signs, ruling, spam, out, approved, corrects(batch.text))
+        return Seen(quality, broken, amounts, signs, ruling, spam, out, approved, corrects(text))
 
     def _assess(self, facts: Facts, seen: Seen, found: Findings, begin: int, end: int) -> None:
         ids = facts.ids
@@ -377,7 +391,7 @@ def _reason(seen: Seen, policy: Policy, row: int) -> str:
     if seen.broken[row]:
         return REASONS_OF_QUALITY[seen.broken[row]]
     rule = int(seen.ruling.rule[row])
-    return "injection" if rule < 0 else policy.rules[rule].name
+    return _WITHOUT_RULE.get(rule) or policy.rules[rule].name
 
 
 def _value_fields(held: np.ndarray) -> list[Field]:
