@@ -52,8 +52,12 @@ def run(
     rejected: list[tuple[Record, str]] = []
     held: list[tuple[Record, str]] = []
 
-    def into(target: list[tuple[Record, str]]) -> Callable[[Batch, list[str]], None]:
-        return lambda batch, reasons: target.extend((batch.record(i), why) for i, why in enumerate(reasons))
+    def into(target: list[tuple[Record, str]]) -> Callable[[Batch, list[str]], list[str]]:
+        def keep(batch: Batch, reasons: list[str]) -> list[str]:
+            target.extend((batch.record(i), why) for i, why in enumerate(reasons))
+            return reasons
+
+        return keep
 
     inputs = list(batches)
     if inputs and isinstance(inputs[0], dict):

@@ -66,19 +66,21 @@ MAX_RECENT = 1 << 16
 RECENT = np.dtype([("low", "u8"), ("high", "u8"), ("origin", "i4")])
 
 Keep = Callable[[Batch, list[str]], None]  # (records with their notes, a reason for each)
+Hold = Callable[[Batch, list[str]], list[str]]  # the same
 Loss = Callable[[Batch], np.ndarray]  # bits a token `[n]` that are left to learn in each record, by a model
 Explain = Callable[[Batch, list[str | None]], None]  # the same; None where it was kept
 
 
 @dataclass
 class Ways:
-    """Where records go, and what else is told. `quarantine` is None where there is none: they are dropped then.
+    """Where records go, and what else is told. `quarantine` is None where there is none: they are dropped then; else
+    it says what became of each record.
 
     `count` is given where nobody wants to see what is rejected: it is told why and how many, and no record is made.
     """
 
     reject: Keep
-    quarantine: Keep | None = None
+    quarantine: Hold | None = None
     explain: Explain | None = None
     count: Callable[[str, int], None] | None = None
 
@@ -338,15 +340,22 @@ class Prioritizer:
         known.recent[places] = entries
         known.passed[0] += size
 
-    def _only_counted(self, reason: str, number: int) -> bool:
+    def _only_counted(self, reason: str, held: np.ndarray) -> bool:
         """Count records that nobody wants to see; False where somebody does."""
-        if self._ways.count is None or self._ways.explain or (reason in SUSPICIOUS and self._ways.quarantine):
+        kept = self._ways.quarantine and (reason in SUSPICIOUS or held["approved"].any())
+        if self._ways.count is None or self._ways.explain or kept:
             return False
-        self._ways.count(reason, number)
+        self._ways.count(reason, len(held))
         return True
 
     def _dropped_by_window(self, batch: Batch, held: np.ndarray, reason: str) -> None:
-        self._drop(annotate(batch, _value_fields(held)), [reason] * len(batch), reason in SUSPICIOUS)
+        """What a person approved goes back to where it came from."""
+        noted = annotate(batch, _value_fields(held))
+        held_back = (held["approved"] > 0) | (reason in SUSPICIOUS)
+        for each in (False, True):
+            rows = np.flatnonzero(held_back == each)
+            if len(rows):
+                self._drop(noted.take(rows), [reason] * len(rows), each)
 
     def _leave_out(
         self, batch: Batch, facts: Facts, found: Findings, seen: Seen, rows: np.ndarray, reason: str
@@ -374,17 +383,19 @@ class Prioritizer:
                     fixed("value", amounts),
                     words("signs", signs, _SIGN_WORDS),
                 ]
+                notes.append(fixed("quality", np.where(seen.broken[part] > 0, np.nan, seen.quality[part])))
+                notes.append(fixed("recency", facts.recency[part]))
                 if reason:
                     notes += [fixed(name, getattr(found, name)[part]) for name in ("bits", "credibility", "novelty")]
                 self._drop(annotate(batch.take(part), notes), [reasons[k] for k in picked.tolist()], held_back)
 
     def _drop(self, batch: Batch, reasons: list[str], held_back: bool) -> None:
-        if self._ways.explain:
-            self._ways.explain(batch, list(reasons))
         if held_back and self._ways.quarantine:
-            self._ways.quarantine(batch, reasons)
+            reasons = self._ways.quarantine(batch, reasons)
         else:
             self._ways.reject(batch, reasons)
+        if self._ways.explain:
+            self._ways.explain(batch, list(reasons))
 
 
 def _reason(seen: Seen, policy: Policy, row: int) -> str:
