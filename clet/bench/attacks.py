@@ -11,7 +11,8 @@ Attacks, each of which says in `meta.attack` what it is:
   sentences of other articles and one false claim. Fluent, unlike the random tokens of Souly et al. (2510.07192), so
   that no rule of quality helps.
 - `rumour`: a wrong version of a real story, in copies that differ in a sentence; later the paper that had it right
-  corrects it by name (`rumour-correction`).
+  corrects it (`rumour-correction`), and names it in one of WAYS: by its cluster, a link to one copy, its title, or by
+  saying what was wrong, in words alone.
 - `flood`: new articles about one event, by all publishers, until it is `share` of the stream.
 
 A patient attacker publishes copies of honest stories under the same names for some days before.
@@ -41,6 +42,7 @@ BLOGS = 12
 BLOG_EVERY_DAYS = 9
 BLOGS_FROM = 20  # day of the first
 HONEST = "honest"
+WAYS = ("cluster", "link", "title", "words")
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,16 @@ class Backdoor:
 
 @dataclass(frozen=True)
 class Rumour:
-    """A wrong story on a day, in `copies` from `sources` origins; corrected some hours later."""
+    """A wrong story on a day, in `copies` from `sources` origins; corrected some hours later in one of WAYS.
+
+    The copies fall in so many `clusters`.
+    """
 
     copies: int
     sources: int
     day: int
+    way: str = "cluster"
+    clusters: int = 1
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,9 @@ class Stream:
         world, today = self._of(day)
         articles = world.articles(today)
         records = [_record(article, self._origin(article, day), _kind(article)) for article in articles]
+        fixed = {article.guid for article in articles if article.kind == "correction"}
+        for article, record in zip(articles, records, strict=True):
+            record["meta"]["wrong"] = article.guid in fixed and article.kind != "correction"
         for number, attack in enumerate(self.attacks):
             rng = seeds.python_random(self.seed, f"attack/{number}/{day}")
             if isinstance(attack, Backdoor):
@@ -141,7 +151,8 @@ def _kind(article: Article) -> str:
 
 def _record(article: Article, origin: str, kind: str) -> Record:
     cluster = article.copy_of or article.guid
-    made = _made(origin, article.text, article.updated, kind, cluster, published=article.published)
+    where = {"url": f"https://{article.publisher}.example{article.url}", "title": article.title}
+    made = _made(origin, article.text, article.updated, kind, cluster, published=article.published, **where)
     if article.kind == "correction":
         made["dedup"]["updates"] = _cluster(article.guid)
         made["dedup"]["cluster"] = _cluster(f"{article.guid}/corrected")
@@ -150,10 +161,25 @@ def _record(article: Article, origin: str, kind: str) -> Record:
 
 
 def _made(
-    origin: str, text: str, when: datetime, kind: str, cluster: str, *, published: datetime | None = None
+    origin: str,
+    text: str,
+    when: datetime,
+    kind: str,
+    cluster: str,
+    *,
+    published: datetime | None = None,
+    url: str | None = None,
+    title: str | None = None,
 ) -> Record:
     made = make_record(
-        source="feed", origin=origin, text=text, fetched=when, published=published or when, meta={"attack": kind}
+        source="feed",
+        origin=origin,
+        url=url,
+        title=title,
+        text=text,
+        fetched=when,
+        published=published or when,
+        meta={"attack": kind},
     )
     made["dedup"] = {"cluster": _cluster(cluster)}
     return made
@@ -209,19 +235,31 @@ def _rumour(rumour: Rumour, world: World, today: date, rng: random.Random) -> li
     desk = prose.Desk(kind, event.slots, rng)
     publisher = SYNDICATORS[0]
     story = desk.write("own", publisher)
-    false = story.filled(event.wrong, short_form(event.wrong, fact.value_type)).text.split("\n\n")
+    wrong = story.filled(event.wrong, short_form(event.wrong, fact.value_type))
+    false = wrong.text.split("\n\n")
     out = []
     for number in range(rumour.copies):
         parts = list(false)
         parts[rng.randrange(len(parts))] += f" ({rng.randrange(100, 999)})"
         when = datetime.combine(today, time(15, rng.randrange(60), rng.randrange(60)), UTC)
         origin = f"echo-{number % rumour.sources}"
-        out.append(_made(origin, "\n\n".join(parts), when, "rumour", f"rumour/{today}"))
-    note = f"Correction: an earlier version of this story, which was widely copied, named {event.wrong}. That is wrong."
+        where = {"url": f"https://{origin}.example/{today}/{number}", "title": wrong.headline}
+        name = f"rumour/{today}/{number % rumour.clusters}"
+        out.append(_made(origin, "\n\n".join(parts), when, "rumour", name, **where))
+        out[-1]["meta"]["way"] = rumour.way
+    note = {
+        "cluster": "Correction: an earlier version of this story was wrong, and was widely copied.",
+        "link": f"Correction: what {out[0]['url']} says of this, and was widely copied, is wrong.",
+        "title": f'Correction: the widely copied story "{wrong.headline}" is wrong.',
+        "words": f"Correction: an earlier version of this story, which was widely copied, named {event.wrong}. "
+        "That is wrong.",
+    }[rumour.way]
     right = story.filled(fact.value, short_form(fact.value, fact.value_type)).text
     when = datetime.combine(today, time(20, 0, 0), UTC)
     correction = _made(publisher.key, f"{note}\n\n{right}", when, "rumour-correction", f"correction/{today}")
-    correction["dedup"]["updates"] = _cluster(f"rumour/{today}")
+    correction["meta"]["way"] = rumour.way
+    if rumour.way == "cluster":
+        correction["dedup"]["updates"] = _cluster(f"rumour/{today}/0")
     return [*out, correction]
 
 

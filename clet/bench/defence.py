@@ -45,7 +45,7 @@ def run(stream: Stream, policy: Policy, tokenizer: Tokenizer | None, window: int
     """Pass a stream through prioritisation, a run and a gate a day."""
     known, clock, out = Knowledge(), Clock(), Outcome()
     for day, records in enumerate(stream):
-        batches = _batches(records, tokenizer)
+        batches = batches_of(records, tokenizer)
         stopped: list[tuple[str, str, str]] = []
         passed: set[str] = set()
 
@@ -93,7 +93,8 @@ def _lengths(batch: Batch) -> np.ndarray:
     return batch.text.lengths if batch.tok is None else batch.tok.lengths
 
 
-def _batches(records: list[dict[str, Any]], tokenizer: Tokenizer | None) -> list[Batch]:
+def batches_of(records: list[dict[str, Any]], tokenizer: Tokenizer | None) -> list[Batch]:
+    """Records as batches, with tokens where there is a tokenizer."""
     out = []
     for start in range(0, len(records), BATCH):
         batch = Batch.from_records(records[start : start + BATCH])

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,27 @@ GRID = (  # of an attacker: documents, origins, days, days of patience before
 )
 
 
+MIN_TOKENS = 20_000  # of a stream to learn from
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What to learn in several orders: so many tokens of the files `learn`, or of the newsroom; 0 for nothing."""
+
+    tokens: int
+    learn: tuple[str, ...]
+    held_out: tuple[str, ...]
+    preset: str
+
+
 def measure(
     files: Sequence[str],
     policy: str | None,
     tokenizer: str | None,
     attacks: int,
     curve: bool,
-    order: int,
-    preset: str,
+    corrections: int,
+    lessons: Lessons,
     runs: int,
     seed: int,
 ) -> dict[str, Any]:
@@ -126,7 +140,8 @@ def measure(
     out: dict[str, Any] = {}
     if files:
         out["speed"] = speed(files, policy, runs=runs)
-    if attacks or curve:
+    if attacks or curve or corrections:
+        from clet.bench.corrections import measure_corrections
         from clet.bench.defence import defended, measure_curve, measure_stream
         from clet.tokens import Tokenizer
 
@@ -135,12 +150,16 @@ def measure(
             out["attacks"] = measure_stream(defended(policy), encoder, seed=seed, days=attacks)
         if curve:
             out["curve"] = measure_curve(defended(policy), encoder, seed=seed, grid=GRID)
-    if order:
+        if corrections:
+            out["corrections"] = measure_corrections(encoder, seed=seed, rounds=corrections)
+    if lessons.tokens:
         from clet.bench import ordering
 
         with tempfile.TemporaryDirectory(prefix="clet-bench-") as folder:
-            plan = ordering.Plan(days=order, preset=preset, runs=max(2, runs), seed=seed)
-            out["order"] = ordering.measure(plan, Path(folder))
+            plan = ordering.Plan(lessons.tokens, preset=lessons.preset, runs=max(2, runs), seed=seed)
+            files = {"learn": lessons.learn, "held_out": lessons.held_out}
+            rules = load_policy(policy) if policy else None
+            out["order"] = ordering.measure(plan, Path(folder), **files, policy=rules)
     return out
 
 
@@ -164,13 +183,20 @@ def show(result: dict[str, Any]) -> None:
     if found := result.get("curve"):
         columns = ["documents", "sources", "days", "patience", "passed"]
         report.show("backdoor documents that pass", columns, [[row[c] for c in columns] for row in found])
+    if found := result.get("corrections"):
+        columns = ["way", "clusters", "rumours", "below", "copies", "marked"]
+        honest = found["honest"]
+        notes = [f"{honest['right marked']} of {honest['right']:,} honest documents that were right marked"]
+        notes += [f"{honest['wrong marked']} of {honest['wrong']:,} first versions that were corrected later marked"]
+        rows = [[row[c] for c in columns] for row in found["rumours"]]
+        report.show("rumours, and copies that their correction found", columns, rows, notes)
     if found := result.get("order"):
         rows = []
         for name, losses in found["losses"].items():
             gap = found["against_arrival"].get(name, {"mean": 0.0, "half_width_95": 0.0})
-            rows.append([name, sum(losses) / len(losses), gap["mean"], gap["half_width_95"], found["spam_share"][name]])
+            rows.append([name, sum(losses) / len(losses), gap["mean"], gap["half_width_95"]])
         title = f"held-out loss after the first {found['learned']:,} of {found['tokens']:,} tokens"
-        report.show(title, ["order", "loss", "against arrival", "+-", "spam"], rows)
+        report.show(title, ["order", "loss", "against arrival", "+-"], rows)
     for name, found in result.get("quality", {}).items():
         if isinstance(found, dict):
             sys.stdout.write(f"quality: {name} {orjson.dumps(found).decode()}\n")

@@ -233,10 +233,25 @@ def prioritize(
         ),
     ] = 0,
     curve: Annotated[bool, typer.Option("--curve", help="What passes, by the budget of an attacker.")] = False,
-    order: Annotated[
-        int, typer.Option("--order", min=0, metavar="DAYS", help="Days of news to learn from in several orders.")
+    corrections: Annotated[
+        int,
+        typer.Option(
+            "--corrections", min=0, metavar="N", help="Rumours corrected in each way, seven a round; 0 leaves it out."
+        ),
     ] = 0,
-    preset: Annotated[str, typer.Option("--preset", metavar="NAME", help="The model that learns them.")] = "pico",
+    order: Annotated[
+        int,
+        typer.Option("--order", min=0, metavar="TOKENS", help="Tokens of a stream to learn from in several orders."),
+    ] = 0,
+    learn: Annotated[
+        list[str] | None,
+        typer.Option("--learn", metavar="FILE", help="Records of that stream; the newsroom without. May be repeated."),
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option("--held-out", metavar="FILE", help="Records to measure by what was learned from --learn."),
+    ] = None,
+    preset: Annotated[str, typer.Option("--preset", metavar="NAME", help="The model that learns them.")] = "nano",
     compare: Annotated[
         list[str] | None,
         typer.Option("--compare", metavar="FILE", help="Records to judge beside datatrove's filters; may be repeated."),
@@ -266,14 +281,19 @@ def prioritize(
     """
     from clet.bench import report
     from clet.bench.defence import MAIN_DAYS
-    from clet.bench.prioritize import measure, show
+    from clet.bench.prioritize import MIN_TOKENS, Lessons, measure, show
 
     if (attacks or curve) and not policy:
         raise UsageError("--attacks and --curve need --policy: without one there are no limits to measure")
     if 0 < attacks < MAIN_DAYS:
         raise UsageError(f"--attacks {attacks}: the last attack ends after {MAIN_DAYS} days; give at least as many")
+    if order and bool(learn) != bool(held_out):
+        raise UsageError("--learn and --held-out go together: what is learned, and what it is measured by")
+    if 0 < order < MIN_TOKENS:
+        raise UsageError(f"--order {order}: at least {MIN_TOKENS:,} tokens, or a share of them teaches nothing")
     result = {"bench": "prioritize", **report.conditions()}
-    result |= measure(files or [], policy, tokenizer, attacks, curve, order, preset, runs, seed)
+    stream = Lessons(order, tuple(learn or ()), tuple(held_out or ()), preset)
+    result |= measure(files or [], policy, tokenizer, attacks, curve, corrections, stream, runs, seed)
     groups = {"compare": compare, "good": good, "bad": bad, "people": people, "machines": machines}
     if any(groups.values()):
         import sys

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.kernels import njit
-from clet.priority.burst import Bursts, is_settled, new_bursts, note_trust, tag_of, watch
+from clet.priority.burst import Bursts, is_settled, new_bursts, note_trust, tag_of, turn, watch
+from clet.priority.claims import Claims, believes, new_claims
 from clet.priority.credibility import (
     CORRECTION,
     DOCS,
@@ -29,7 +30,6 @@ from clet.priority.credibility import (
 )
 from clet.priority.lookalike import KEYS, family_keys
 from clet.priority.novelty import (
-    PIECE,
     TOTAL,
     WEIGHT,
     Grams,
@@ -44,7 +44,7 @@ from clet.priority.novelty import (
 )
 from clet.priority.topics import RING, VOICES, Topics, add_voice, assign, new_topics
 
-CORRECTED_BITS = 14  # corrected clusters that are remembered
+CORRECTED_BITS = 14  # clusters and titles that were corrected
 
 
 class Memory(NamedTuple):
@@ -55,7 +55,9 @@ class Memory(NamedTuple):
     topics: Topics
     bursts: Bursts
     reputation: Reputation
-    corrected: np.ndarray  # [2^14] uint64: clusters that a correction named
+    corrected: np.ndarray  # [2^14] uint64: clusters and titles that a correction named, or that say what one denies
+    corrected_by: np.ndarray  # [2^14] int32: its origin, plus one
+    claims: Claims
     count: np.ndarray  # [1] int64: documents so far
 
 
@@ -82,6 +84,8 @@ def new_memory(origins: int) -> Memory:
         new_bursts(grams.three.view(np.uint64)),
         new_reputation(origins),
         np.zeros(1 << CORRECTED_BITS, np.uint64),
+        np.zeros(1 << CORRECTED_BITS, np.int32),
+        new_claims(),
         np.zeros(1, np.int64),
     )
 
@@ -112,13 +116,25 @@ def _echo(m, topic, origin, family):
 
 
 @njit
+def mark_corrected(m, key, by):
+    """Remember a cluster or a title that an origin corrected."""
+    place = key & np.uint64(len(m.corrected) - 1)
+    m.corrected[place], m.corrected_by[place] = key, by + 1
+
+
+@njit
 def _correct(m, topic, origin, day, old):
-    """A correction: mark what it corrects, and count it against those who said it and have earned no trust."""
+    """A correction: mark what it corrects, and count it against those who said it and have earned no trust.
+
+    Of an origin that is not established nothing is taken but what it said itself.
+    """
+    if old:
+        mark_corrected(m, old, origin)
+    m.reputation.period[origin, WRONG] += CORRECTION
+    if not is_established(m.reputation, origin):
+        return
     slot = topic % RING
     m.topics.corrected[slot] = day
-    if old:
-        m.corrected[old & np.uint64(len(m.corrected) - 1)] = old
-    m.reputation.period[origin, WRONG] += CORRECTION
     for k in range(VOICES):
         other = m.topics.voice_origin[slot, k]
         if other >= 0 and other != origin and not is_established(m.reputation, other):
@@ -126,12 +142,19 @@ def _correct(m, topic, origin, day, old):
 
 
 @njit
-def is_corrected(m, topic, family, established):
-    """Whether a document says what was corrected: its cluster was named, or nobody of standing says it."""
-    if m.corrected[family & np.uint64(len(m.corrected) - 1)] == family:
+def _was_named(m, key, origin):
+    place = key & np.uint64(len(m.corrected) - 1)
+    return key != 0 and m.corrected[place] == key and believes(m.reputation, m.corrected_by[place] - 1, origin)
+
+
+@njit
+def is_corrected(m, topic, family, title, origin):
+    """Whether a document says what was corrected: its cluster or its title was named, or nobody of standing says it."""
+    if _was_named(m, family, origin) or _was_named(m, title, origin):
         return True
     slot = topic % RING
-    return not established and m.topics.owner[slot] == topic and m.topics.corrected[slot] >= 0
+    known = m.topics.owner[slot] == topic and m.topics.corrected[slot] >= 0
+    return known and not is_established(m.reputation, origin)
 
 
 @njit
@@ -145,7 +168,9 @@ def assess(m, ids, offsets, begin, stop, days, origins, families, dropped, wrong
     for row in range(begin, stop):
         longest = max(longest, offsets[row + 1] - offsets[row])
     pairs, triples = np.zeros(longest, np.uint64), np.zeros(longest, np.uint64)
-    seen, chances = np.zeros((3, longest), np.float32), np.zeros(longest)
+    two, three = np.zeros(longest, np.uint16), np.zeros(longest, np.uint16)
+    met = np.zeros(longest, np.uint64)
+    pairs_seen, chances = np.zeros(longest, np.float32), np.zeros(longest)
     for row in range(begin, stop):
         origin, day, family = origins[row], days[row], families[row]
         r = m.reputation
@@ -161,21 +186,16 @@ def assess(m, ids, offsets, begin, stop, days, origins, families, dropped, wrong
         known = m.grams.sums[TOTAL] / m.grams.sums[WEIGHT]
         trusted = standing(r, origin) >= PROVEN
         note_trust(m.bursts, trusted)
-        alarm, place, weight = False, np.int64(-1), m.grams.sums[WEIGHT]
+        turn(m.bursts, day)
         hash_grams(ids, first, last, pairs, triples)
-        for at in range(0, size, PIECE):
-            end = min(at + PIECE, size)
-            look_up(m.grams, ids, first, at, end, pairs, triples, seen)
-            found, place = watch(
-                m.bursts, triples, seen[2], at, end, size, weight, m.count[0], day, origin, family, trusted, place
-            )
-            alarm |= found
+        look_up(m.grams, pairs, size, two)
+        alarm, place = watch(m.bursts, triples, size, m.grams.sums[WEIGHT], day, origin, family, trusted, three, met)
         alarm = alarm and not trusted and is_settled(m.bursts, known)
         tag = tag_of(m.bursts, place)
         out.alarm[row], out.phrase[row], out.tag[row] = alarm, -1 if trusted else place, tag
-        bits = density(m.grams, seen, size, chances)
+        bits = density(m.grams, ids, first, two, three, size, pairs_seen, chances)
         out.bits[row], out.novelty[row] = bits, novelty(m.scale, bits, known)
-        topic = assign(m.topics, pairs, seen[1], size, known)
+        topic = assign(m.topics, pairs, pairs_seen, size, known)
         out.topic[row] = topic
         echo = _echo(m, topic, origin, family)
         if echo >= ESTABLISHED:

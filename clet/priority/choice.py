@@ -14,7 +14,7 @@ from clet.kernels import njit
 from clet.priority import flood, poison_budget
 from clet.priority.assess import is_corrected
 from clet.priority.burst import is_settled, still_alarming
-from clet.priority.credibility import WRONG, is_established
+from clet.priority.credibility import WRONG
 from clet.priority.novelty import TOTAL, WEIGHT
 
 STAY, EMIT, SHARE, BUDGET, FLOOD, BURST = 0, 1, 2, 3, 4, 5
@@ -39,13 +39,12 @@ def rescore(m, held):
     for i in range(len(held)):
         h = held[i]
         score = h.score
-        if not h.correction and not h.approved and h.topic >= 0:
-            established = is_established(m.reputation, h.origin)
-            if is_corrected(m, h.topic, h.family, established):
-                if not h.corrected:
-                    h.score *= CORRECTED
-                    h.corrected = 1
-                score = h.score
+        can_be = not h.correction and not h.approved and h.topic >= 0
+        if can_be and (h.claimed or is_corrected(m, h.topic, h.family, h.title, h.origin)):
+            if not h.corrected:
+                h.score *= CORRECTED
+                h.corrected = 1
+            score = h.score
         h.key = score - h.rank
 
 

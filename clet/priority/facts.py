@@ -18,6 +18,9 @@ FIELDS += ("priority",)
 MAX_WORDS_BYTES = 1 << 20  # of a text without tokens that are read
 
 _U = np.uint64
+_BETWEEN = np.zeros(256, np.bool_)  # bytes between words: a name is the same before a full stop
+_BETWEEN[:33] = True
+_BETWEEN[np.frombuffer(b'.,;:!?()[]{}"', np.uint8)] = True
 
 
 class Facts(NamedTuple):
@@ -51,7 +54,7 @@ def facts_of(batch: Batch, heads: Heads, origins: Origins, clock: Clock, half_li
         origins.of(heads),
         nows,
         days,
-        recency(times_of(heads), nows, half_life_days),
+        recency(*times_of(heads), nows, half_life_days),
         np.where(cluster == 0, own, cluster),
         dedup.hashes("updates"),
         tokens,
@@ -77,7 +80,7 @@ def _words(values, offsets):
         total, inside = _U(0), False
         for at in range(offsets[row], min(offsets[row + 1], offsets[row] + MAX_WORDS_BYTES)):
             byte = values[at]
-            if byte <= 32:
+            if _BETWEEN[byte]:
                 if inside:
                     out[count] = total >> _U(32)
                     count += 1

@@ -3,7 +3,7 @@
 Two kinds of sign are looked for: phrases that address a language model ("ignore previous instructions", the control
 words of chat templates), and characters that hide text from people while a tokenizer reads it (Unicode tags, runs of
 zero-width characters, styles that draw nothing; see Greshake et al. 2023, 2302.12173). A third list tells corrections
-and retractions by their opening words.
+and retractions by their opening words, or their last ones.
 
 A document about prompt injection quotes these phrases too, so a hit is a reason for review and for a lower value, never
 a proof; and whoever words an instruction anew is not found. The lists hold what is seen in the wild, not all there is.
@@ -90,7 +90,7 @@ CORRECTIONS = (
     b"has been retracted",
     b"we retract",
 )
-CORRECTION_BYTES = 600  # a correction says so where it begins
+CORRECTION_BYTES = 600  # a correction says so where it begins, or where it ends
 SIGNS = ("instruction", "template", "hidden")
 
 
@@ -110,7 +110,8 @@ def injected(text: Ragged) -> np.ndarray:
 
 
 def corrects(text: Ragged) -> np.ndarray:
-    """`[n]` bool: which texts begin as a correction or retraction of something."""
-    starts = text.offsets[:-1]
-    ends = np.minimum(text.offsets[1:], starts + CORRECTION_BYTES)
-    return _corrections().find_between(text.values, starts, ends) > 0
+    """`[n]` bool: which texts begin or end as a correction or retraction of something."""
+    starts, ends = text.offsets[:-1], text.offsets[1:]
+    first = _corrections().find_between(text.values, starts, np.minimum(ends, starts + CORRECTION_BYTES))
+    last = _corrections().find_between(text.values, np.maximum(starts, ends - CORRECTION_BYTES), ends)
+    return (first > 0) | (last > 0)

@@ -23,6 +23,7 @@ from clet.heads import Heads
 from clet.log import log
 from clet.priority.assess import Findings, Memory, assess, new_findings, new_memory
 from clet.priority.choice import BURST, REASONS, SUSPICIOUS, Rules
+from clet.priority.correction import Corrections
 from clet.priority.curriculum import ease, staged
 from clet.priority.facts import FIELDS, Facts, facts_of
 from clet.priority.flood import new_flow
@@ -30,6 +31,7 @@ from clet.priority.injection import SIGNS, corrects, injected
 from clet.priority.masking import Masker
 from clet.priority.mixture import Mixture
 from clet.priority.notes import NONE, Field, annotate, fixed, whole, without_note, words
+from clet.priority.notices import title_keys
 from clet.priority.novelty import new_scale, note_density, novelty
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import Ledger, new_ledger
@@ -149,9 +151,10 @@ class Prioritizer:
         self._account, self._clock, self._ways = account, clock, ways
         self._approved, self._router, self._loss = approved, router, loss
         self._mixed = np.ones(0)  # factor of each origin
-        self._rank = 0
+        self._rank = self._read = 0
         rules = Rules(self.policy.limits, self.policy.topic_share, self.policy.bursts)
         known = self.known
+        self._corrections = Corrections(known.memory)
         self._window = Window(
             account,
             self._dropped_by_window,
@@ -160,6 +163,7 @@ class Prioritizer:
             known.ledger,
             rules,
             known.flow,
+            self._corrections,
             max_records=self.settings.max_records,
             max_bytes=self.settings.max_bytes,
         )
@@ -192,6 +196,7 @@ class Prioritizer:
         found = new_findings(len(batch))
         live = ~seen.out
         sizes = sizes_of(batch)
+        urls, titles = heads.hashes("url"), title_keys(heads)
         begin = 0
         while begin < len(batch):
             # A piece ends where something leaves the window or a day begins, so that no record is judged, nor leaves,
@@ -203,6 +208,9 @@ class Prioritizer:
                 yield from self._turn(facts.nows[begin])
                 end = min(end, begin + _same_day(facts.days[begin:end]))
             self._assess(facts, seen, found, begin, end)
+            self._corrections.see(int(facts.days[end - 1]))
+            corrections = begin + np.flatnonzero(seen.correction[begin:end] & live[begin:end])
+            self._corrections.note(batch, heads, facts, corrections, self._read)
             rows = rows[rows < end]
             if self._loss is not None and len(rows):
                 self._measure(batch, found, rows)
@@ -215,8 +223,11 @@ class Prioritizer:
             rows = rows[~dull]
             if len(rows):
                 held = self._held(facts, found, seen, sizes, rows)
+                held["number"] = self._read + rows
+                held["url"], held["title"] = urls[rows], titles[rows]
                 yield from self._window.push(batch.take(rows), held)
             begin = end
+        self._read += len(batch)
 
     def _vouch(self) -> None:
         """Mark new origins that the policy vouches for."""

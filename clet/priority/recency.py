@@ -3,7 +3,9 @@
     recency = 2 ** (-age / half_life), age = max(0, now - time), in days
 
 The time of a record is when it was published, but never later than when it was fetched: dates are claims of the
-publisher, and a date in the future would buy the best place. Without either a record counts as infinitely old.
+publisher, and a date in the future would buy the best place. A record without a date of its own may be from any time
+before it was fetched, and counts half: else whoever gives no date would be the freshest of all. Without either a record
+counts as infinitely old.
 
 `now` is given (`--now`) or the clock of the stream: the newest `fetched` among the records so far, remembered in the
 state. `fetched` is written by whoever fetched, so in a running pipeline it is the time of day; for an archive it is
@@ -20,21 +22,23 @@ from clet.heads import NO_TIME, Heads
 from clet.record import format_time
 
 HALF_LIFE_DAYS = 7.0  # news is old after a week; give a longer one for papers or code
+UNDATED = 0.5
 DAY_S = 86400
 
 
-def times_of(heads: Heads) -> np.ndarray:
-    """When each record was published, at the latest when it was fetched: `[n]` int64 seconds, or NO_TIME."""
+def times_of(heads: Heads) -> tuple[np.ndarray, np.ndarray]:
+    """When each record was published, at the latest when it was fetched: `[n]` int64 seconds, or NO_TIME; and which
+    records say when they were published."""
     published, fetched = heads.seconds("published"), heads.seconds("fetched")
-    both = np.minimum(published, fetched)
-    return np.where(published == NO_TIME, fetched, np.where(fetched == NO_TIME, published, both))
+    both, dated = np.minimum(published, fetched), published != NO_TIME
+    return np.where(dated, np.where(fetched == NO_TIME, published, both), fetched), dated
 
 
-def recency(times: np.ndarray, nows: np.ndarray, half_life_days: float) -> np.ndarray:
+def recency(times: np.ndarray, dated: np.ndarray, nows: np.ndarray, half_life_days: float) -> np.ndarray:
     """The factor in [0, 1] `[n]`; 0 where a record has no time or nothing is known about now."""
     known = (times != NO_TIME) & (nows != NO_TIME)
     age = np.where(known, np.maximum(0, nows - np.where(known, times, 0)), 0) / DAY_S
-    return np.where(known, np.exp2(-age / half_life_days), 0.0)
+    return np.where(known, np.exp2(-age / half_life_days), 0.0) * np.where(dated, 1.0, UNDATED)
 
 
 class Clock:

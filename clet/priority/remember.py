@@ -19,10 +19,10 @@ from clet.priority.mixture import Mixture
 from clet.priority.order import Knowledge
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import open_gate
-from clet.priority.triples import COUNTS, HEAD
+from clet.priority.triples import COUNTS, PLACE
 from clet.state import State
 
-PARAMS = {"version": 3}
+PARAMS = {"version": 4}
 _JOURNAL = "memory"
 _GATES = "gates"
 
@@ -35,17 +35,19 @@ def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
         ("topics", memory.topics),
         ("bursts", memory.bursts),
         ("ledger", known.ledger),
+        ("claims", memory.claims),
     ):
         found |= {f"{part}.{name}": array for name, array in values._asdict().items()}
     # Two halves of one table, each under a name of its own.
     found["grams.three"] = memory.grams.three[:, :COUNTS]
-    found["bursts.places"] = found.pop("bursts.blocks")[:, HEAD:]
+    found["bursts.places"] = found.pop("bursts.blocks")[:, PLACE]
     found |= {f"recent.{name}": known.recent[name] for name in known.recent.dtype.names} | {"passed": known.passed}
     period = {"period": memory.reputation.period}
     return (
         found
         | period
-        | {"scale": memory.scale, "corrected": memory.corrected, "excess": known.excess, "count": memory.count}
+        | {"scale": memory.scale, "excess": known.excess, "count": memory.count}
+        | {"corrected": memory.corrected, "corrected_by": memory.corrected_by}
     )
 
 

@@ -33,6 +33,7 @@ import numpy as np
 from clet.batch import Batch
 from clet.priority.assess import Memory
 from clet.priority.choice import EMIT, REASONS, STAY, Rules, choose, rescore
+from clet.priority.correction import Corrections
 from clet.priority.gather import gather
 from clet.priority.lookalike import KEYS
 from clet.priority.poison_budget import Ledger
@@ -54,6 +55,9 @@ HELD = np.dtype(
         ("topic", "i8"),
         ("phrase", "i8"),
         ("family", "u8"),
+        ("url", "u8"),
+        ("title", "u8"),
+        ("number", "i8"),
         ("keys", "u8", (KEYS,)),
         ("origin", "i4"),
         ("tag", "u4"),
@@ -67,6 +71,7 @@ HELD = np.dtype(
         ("factor", "f4"),
         ("correction", "u1"),
         ("corrected", "u1"),
+        ("claimed", "u1"),
         ("approved", "u1"),
     ]
 )
@@ -102,6 +107,7 @@ class Window:
     ledger: Ledger
     rules: Rules
     flow: np.ndarray
+    corrections: Corrections
     max_records: int = MAX_RECORDS
     max_bytes: int = MAX_BYTES
     _chunks: list[Batch] = field(default_factory=list)
@@ -159,6 +165,7 @@ class Window:
     def _choose(self, records: int, size: int, *, final: bool = False, lapses: bool = False) -> Choice:
         """What becomes of each held record, sorted best first: (rows, code of each, place of those that leave)."""
         held = np.concatenate(self._held)
+        self.corrections.apply(held, self._chunks)
         rescore(self.memory, held)
         held = held[np.lexsort((held["arrival"], -held["key"]))]
         account = self.account

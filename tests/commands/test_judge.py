@@ -158,7 +158,7 @@ def test_a_quarantine_has_a_file_of_its_own(name, clet, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "in.jsonl").write_bytes(lines(story(1)))
     (tmp_path / "notes.jsonl").write_bytes(lines(story(2)))
-    flags = "--state s --rejects r.jsonl -o out.jsonl --quarantine".split()
+    flags = ["--state", "s", "--rejects", "r.jsonl", "-o", "out.jsonl", "--quarantine"]
     done = clet("prioritize", "in.jsonl", *flags, name)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert not (tmp_path / "out.jsonl").exists() and not (tmp_path / "s" / "HEAD").exists()
@@ -242,6 +242,7 @@ def test_all_gives_everything_shown_one_verdict(prioritize, clet):
 @pytest.mark.parametrize(
     "arguments",
     [
+        "judge fit --good held.jsonl --bad held.jsonl -o held.jsonl",
         "judge verdict 12 good --state s",
         f"judge verdict {'a' * 32} good --state s",
         f"judge verdict {'a' * 32} maybe --state s",

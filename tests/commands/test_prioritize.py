@@ -103,3 +103,15 @@ def test_records_without_text_are_said_not_to_be_judged(clet, workshop, tmp_path
     assert alone.stderr.count(b"are not judged (give --tokenizer)") == 1
     told = clet("prioritize", "--tokenizer", workshop / "model", "-o", "b.clet", input=bare)
     assert b"without text" not in told.stderr
+
+
+def test_tokens_of_another_tokenizer_are_refused_and_nothing_is_committed(lines, clet, record, tmp_path):
+    other = [orjson.dumps(record(f"other {i}", ids=[i] * 50, fp="of another")) + b"\n" for i in range(3)]
+    assert clet("prioritize", "--state", "s", "-o", "1.clet", input=b"".join(lines[:20])).returncode == 0
+    kept = (tmp_path / "s" / "HEAD").read_bytes()
+    for input in (lines[20:25] + other, other):
+        done = clet("prioritize", "--state", "s", "-o", "2.clet", input=b"".join(input))
+        assert done.returncode == 65 and len(done.stderr.splitlines()) == 1
+        assert b"of another" in done.stderr and not (tmp_path / "2.clet").exists()
+    assert (tmp_path / "s" / "HEAD").read_bytes() == kept
+    assert clet("prioritize", "-o", "2.clet", input=b"".join(lines[20:25] + other)).returncode == 65

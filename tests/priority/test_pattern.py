@@ -142,6 +142,7 @@ def test_signs_of_injection(text, sign):
     assert injected(Ragged.from_bytes([text.encode()])).tolist() == [sign]
 
 
-def test_a_correction_says_so_where_it_begins():
-    texts = ["Correction: the bridge is open.", "x " * 400 + "Correction: late.", "The correction was small."]
-    assert corrects(Ragged.from_bytes([text.encode() for text in texts])).tolist() == [True, False, False]
+def test_a_correction_says_so_where_it_begins_or_ends():
+    middle = "x " * 400 + "Correction: late." + "x " * 400
+    texts = ["Correction: the bridge is open.", middle, "x " * 400 + "Correction: late.", "The correction was small."]
+    assert corrects(Ragged.from_bytes([text.encode() for text in texts])).tolist() == [True, False, True, False]

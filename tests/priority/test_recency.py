@@ -15,13 +15,17 @@ from clet.priority.recency import Clock, day_text, recency, times_of
 NOW = datetime(2026, 3, 8, tzinfo=UTC)
 
 
-def times(*pairs: tuple[str | None, str | None]) -> np.ndarray:
+def dates(*pairs: tuple[str | None, str | None]) -> tuple[np.ndarray, np.ndarray]:
     lines = [orjson.dumps({"published": p, "fetched": f}) for p, f in pairs]
     return times_of(Heads.of(Ragged.from_bytes(lines), ("published", "fetched")))
 
 
+def times(*pairs: tuple[str | None, str | None]) -> np.ndarray:
+    return dates(*pairs)[0]
+
+
 def at(published: str | None, fetched: str | None = "2026-03-08T00:00:00Z", half_life: float = 7) -> float:
-    return float(recency(times((published, fetched)), np.array([int(NOW.timestamp())]), half_life)[0])
+    return float(recency(*dates((published, fetched)), np.array([int(NOW.timestamp())]), half_life)[0])
 
 
 def test_halves_every_half_life():
@@ -40,8 +44,13 @@ def test_a_date_in_the_future_gains_nothing():
 def test_without_a_time_a_record_is_old_and_an_unreadable_one_is_none():
     assert at(None, None) == 0
     assert at("yesterday", None) == 0
-    assert at("yesterday", "2026-03-01") == pytest.approx(0.5)
-    assert recency(times(("2026-03-01", None)), np.array([NO_TIME]), 7)[0] == 0
+    assert recency(*dates(("2026-03-01", None)), np.array([NO_TIME]), 7)[0] == 0
+
+
+def test_who_gives_no_date_is_not_the_freshest():
+    assert at(None) == pytest.approx(0.5) == at("yesterday")
+    assert at(None, "2026-03-01") == pytest.approx(0.25)
+    assert at("2026-03-01", "2026-03-01") == pytest.approx(0.5)
 
 
 def test_the_clock_is_the_newest_fetch_and_never_goes_back():

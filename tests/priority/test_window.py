@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from clet.batch import Batch
 from clet.priority.assess import new_memory
 from clet.priority.choice import Rules
+from clet.priority.correction import Corrections
 from clet.priority.flood import new_flow
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import Limits, new_ledger
@@ -47,6 +48,7 @@ def run(items: list[Item], account: Account | None = None, piece: int = 1, **bou
         LEDGER,
         Rules(Limits()),
         new_flow(),
+        Corrections(MEMORY),
         **bounds,
     )
     records = [
@@ -139,6 +141,7 @@ def test_bytes_bound_the_window_too():
         LEDGER,
         Rules(Limits()),
         new_flow(),
+        Corrections(MEMORY),
         1 << 30,
         max_bytes=20_000,
     )
