@@ -22,7 +22,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import orjson
@@ -40,6 +40,8 @@ DEFAULT_LEVEL = 1  # zstd level 1: 316 MB/s here against 160 at level 3, for 4% 
 _HEADER = struct.Struct("<4sBBBBQQ")
 _CHECK = struct.Struct("<Q")
 HEADER_BYTES = _HEADER.size + _CHECK.size
+_KIND, _CODEC = 5, 6  # bytes of a header
+_MALFORMED = (struct.error, ValueError, TypeError, KeyError, OverflowError)
 _DTYPES = {"<u2", "<u4", "<u8", "<i2", "<i4", "<i8", "<f4", "<f8", "|u1", "|i1"}
 
 
@@ -53,6 +55,23 @@ class Kind(IntEnum):
     SHARD_FOOTER = 4
     JOURNAL = 5
     MODEL = 6
+
+
+_KINDS = {int(kind): kind for kind in Kind}
+
+
+class StoredFrame(NamedTuple):
+    """What a frame that is not compressed says of itself. Its checksum is right; `info` and `arrays` are JSON.
+
+    `arrays` has [name, dtype, shape, offset] of each array, counted from byte `start` of the buffer; they must lie
+    before byte `end`, which is the caller's to see.
+    """
+
+    kind: Kind
+    info: Any
+    arrays: Any
+    start: int
+    end: int
 
 
 @dataclass(slots=True)
@@ -156,13 +175,47 @@ def _stored_bytes(head: bytes, name: str, offset: int) -> int:
         raise InputError(f"{name}: no clet frame at byte {offset}")
     if version != VERSION:
         raise InputError(f"{name}: container version {version}; this clet reads version {VERSION}")
-    if stored > MAX_PAYLOAD_BYTES or raw > MAX_PAYLOAD_BYTES or codec > 1 or kind not in Kind._value2member_map_:
+    if stored > MAX_PAYLOAD_BYTES or raw > MAX_PAYLOAD_BYTES or codec > 1 or kind not in _KINDS:
         raise InputError(f"{name}: damaged frame header at byte {offset}")
     return stored
 
 
+def stored_frame_at(buffer: memoryview, name: str, offset: int) -> StoredFrame:
+    """A frame as `frame_at` gives it, but for its arrays, which are left where they are: for who reads many frames.
+
+    Raises InputError, also where the frame is compressed.
+    """
+    head = bytes(buffer[offset : offset + HEADER_BYTES])
+    begin = offset + HEADER_BYTES
+    end = begin + _stored_bytes(head, name, offset)
+    if head[_CODEC]:
+        raise InputError(f"{name}: frame at byte {offset} is compressed where none should be")
+    body = _checked(head, buffer[begin:end], name, offset)
+    try:
+        fields, start = _parse_head(body)
+        return StoredFrame(_KINDS[head[_KIND]], fields["info"], fields["arrays"], begin + start, end)
+    except _MALFORMED as error:
+        raise InputError(f"{name}: malformed frame at byte {offset}: {error}") from None
+
+
 def _open_frame(head: bytes, body: bytes | memoryview, name: str, offset: int) -> Frame:
-    _, _, kind, codec, _, stored, raw = _HEADER.unpack_from(head)
+    body = _checked(head, body, name, offset)
+    try:
+        fields, start = _parse_head(body)
+        arrays = {}
+        for array_name, dtype, shape, at in fields["arrays"]:
+            if dtype not in _DTYPES or at < 0 or any(not isinstance(n, int) or n < 0 for n in shape):
+                raise ValueError(array_name)
+            count = math.prod(shape)
+            arrays[array_name] = np.frombuffer(body, dtype, count, start + at if count else 0).reshape(shape)
+        return Frame(_KINDS[head[_KIND]], dict(fields["info"]), arrays, offset)
+    except _MALFORMED as error:
+        raise InputError(f"{name}: malformed frame at byte {offset}: {error}") from None
+
+
+def _checked(head: bytes, body: bytes | memoryview, name: str, offset: int) -> bytes | memoryview:
+    """The payload of a frame, decompressed, once it is as long and has the checksum that its header says."""
+    _, _, _, codec, _, stored, raw = _HEADER.unpack_from(head)
     if len(body) < stored:
         raise InputError(f"{name}: truncated inside the frame at byte {offset}")
     if _checksum(head[: _HEADER.size], body) != _CHECK.unpack_from(head, _HEADER.size)[0]:
@@ -176,24 +229,13 @@ def _open_frame(head: bytes, body: bytes | memoryview, name: str, offset: int) -
             raise InputError(f"{name}: frame at byte {offset}: {error}") from None
     if len(body) != raw:
         raise InputError(f"{name}: frame at byte {offset} is not of its declared size")
-    info, arrays = _parse_payload(body, name, offset)
-    return Frame(Kind(kind), info, arrays, offset)
+    return body
 
 
-def _parse_payload(body: bytes | memoryview, name: str, offset: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    try:
-        size = struct.unpack_from("<I", body)[0]
-        head = orjson.loads(body[4 : 4 + size])
-        start = -(-(4 + size) // ALIGN) * ALIGN
-        arrays = {}
-        for array_name, dtype, shape, at in head["arrays"]:
-            if dtype not in _DTYPES or at < 0 or any(not isinstance(n, int) or n < 0 for n in shape):
-                raise ValueError(array_name)
-            count = math.prod(shape)
-            arrays[array_name] = np.frombuffer(body, dtype, count, start + at if count else 0).reshape(shape)
-        return dict(head["info"]), arrays
-    except (struct.error, ValueError, TypeError, KeyError, OverflowError) as error:
-        raise InputError(f"{name}: malformed frame at byte {offset}: {error}") from None
+def _parse_head(body: bytes | memoryview) -> tuple[dict[str, Any], int]:
+    """The JSON of a payload, and where its arrays begin."""
+    size = struct.unpack_from("<I", body)[0]
+    return orjson.loads(body[4 : 4 + size]), -(-(4 + size) // ALIGN) * ALIGN
 
 
 def read_frames(stream: BinaryIO, name: str, *, need_end: bool = True) -> Iterator[Frame]:

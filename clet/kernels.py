@@ -10,7 +10,9 @@ import functools
 import hashlib
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +104,47 @@ class _Cache(FunctionCache):
         return kernel
 
 
+class _SignalsLater:
+    """While the compiler is at work, SIGTERM and SIGINT wait: it calls back through C, where an exception is lost and
+    what was being compiled with it. They are raised again when it is done.
+    """
+
+    def __init__(self) -> None:
+        self._depth, self._before, self._came = 0, {}, []
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth += 1  # kernels that are called are compiled within
+            if self._depth == 1:
+                self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth -= 1
+            if self._depth == 0:
+                for number, handler in self._before.items():
+                    if handler is not None:  # one that was not set from Python cannot be set from here
+                        signal.signal(number, handler)
+                came, self._came = self._came, []
+                for number in came:
+                    signal.raise_signal(number)
+
+    def _note(self, number: int, _: object) -> None:
+        self._came.append(number)
+
+
+_signals_later = _SignalsLater()
+
+
+def _undisturbed(compile_: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(compile_)
+    def compile_undisturbed(*arguments: Any, **options: Any) -> Any:
+        with _signals_later:
+            return compile_(*arguments, **options)
+
+    return compile_undisturbed
+
+
 def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """`numba.njit` with what all kernels share: cached, without the interpreter's lock, division as numpy has it."""
     if function is None:
@@ -109,6 +152,7 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     kernel = numba.njit(nogil=True, error_model="numpy", **options)(function)
     if options.get("inline") != "always":  # such a one is part of those that call it
         kernel._cache = _Cache(function)
+    kernel.compile = _undisturbed(kernel.compile)
     return kernel
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,20 @@ def fsync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def write_atomically(path: Path, body: bytes, mode: int = 0o666) -> None:
-    """Replace `path` by `body`, whole or not at all, durably: temporary file, fsync, rename, fsync of the folder."""
+def write_atomically(path: Path, body: bytes, mode: int = 0o666, before: Iterable[Path] = ()) -> None:
+    """Replace `path` by `body`, whole or not at all, durably: temporary file, fsync, rename, fsync of the folder.
+
+    The names inside the folders `before` are durable before the rename. They are synced behind the temporary file:
+    where that made the system commit its journal, as ext4 does, they have no more to wait for.
+    """
     tmp = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         with open(tmp, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
+        for folder in before:
+            fsync_directory(folder)
         os.replace(tmp, path)
         fsync_directory(path.parent)
     except OSError as error:

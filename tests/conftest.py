@@ -56,7 +56,7 @@ def clet(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
             capture_output=True,
             cwd=cwd or tmp_path,
             env=clean_environment() | env,
-            timeout=120,
+            timeout=600,
         )
 
     return run
@@ -74,7 +74,7 @@ def bash(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
             stdin=subprocess.DEVNULL,
             cwd=tmp_path,
             env=clean_environment() | {"PATH": path} | env,
-            timeout=120,
+            timeout=600,
         )
 
     return run

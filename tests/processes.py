@@ -28,7 +28,7 @@ def clet(place: Path, *arguments: str, **more: Any) -> subprocess.CompletedProce
         capture_output=True,
         stdin=subprocess.DEVNULL,
         env=clean_environment(),
-        timeout=120,
+        timeout=600,
         **more,
     )
 

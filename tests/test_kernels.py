@@ -1,9 +1,12 @@
 """Kernels: compiled once, loaded afterwards without the compiler, and both give the same."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
+
+from clet import kernels
 
 KERNELS = """
 from clet.kernels import njit
@@ -51,7 +54,7 @@ def use(tmp_path):
             text=True,
             cwd=tmp_path,
             env={"PATH": "/usr/bin:/bin", "CLET_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": _path(tmp_path)},
-            timeout=120,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
@@ -81,3 +84,42 @@ def test_a_changed_kernel_is_compiled_anew(use, tmp_path):
     path = tmp_path / "kernels_under_test.py"
     path.write_text(KERNELS.replace("values[i] + by", "values[i] + by + 1"))
     assert use()[0] == "(55, True) 0"
+
+
+def test_a_signal_waits_until_the_compiler_is_done():
+    class Came(Exception):
+        pass
+
+    def raise_it(*_):
+        raise Came
+
+    before = signal.signal(signal.SIGTERM, raise_it)
+    try:
+        done = []
+        with pytest.raises(Came), kernels._signals_later:
+            with kernels._signals_later:
+                signal.raise_signal(signal.SIGTERM)
+                done.append("the kernel that is called")
+            done.append("the kernel that calls it")
+        assert len(done) == 2
+        assert signal.getsignal(signal.SIGTERM) is raise_it
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_every_kernel_is_compiled_with_signals_waiting():
+    during = []
+
+    @kernels.njit
+    def add(a, b):
+        return a + b
+
+    compile_ = add.compile.__wrapped__
+
+    def look(*arguments, **options):
+        during.append(signal.getsignal(signal.SIGTERM))
+        return compile_(*arguments, **options)
+
+    add.compile = kernels._undisturbed(look)
+    assert add(1, 2) == 3
+    assert during == [kernels._signals_later._note]

@@ -33,7 +33,7 @@ def turn(home, **env):
         env=clean_environment() | {"PATH": path, "CLET_HOME": str(home)} | env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 

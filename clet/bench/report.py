@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from clet.tables import show_table
+
 
 def conditions() -> dict[str, Any]:
     """The machine and the versions that a figure was measured with."""
@@ -49,15 +51,10 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], note
     cells = [[_cell(value) for value in row] for row in rows]
     right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
     if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title=title, title_justify="left")
-        for name, numeric in zip(columns, right, strict=True):
-            table.add_column(name, justify="right" if numeric else "left")
-        for row in cells:
-            table.add_row(*row)
-        Console().print(table, *notes, sep="\n", highlight=False)
+        show_table(
+            columns, cells, right=[name for name, numeric in zip(columns, right, strict=True) if numeric], title=title
+        )
+        sys.stdout.write("".join(f"{note}\n" for note in notes))
         return
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
     out = [title]

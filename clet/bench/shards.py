@@ -5,15 +5,18 @@ one run of both sides, alternating, in one process and one file system, opening 
 
     write       batches to sealed shards: packed, checksums, document table, Merkle root, fsync. The memmap gets the
                 ids alone, batch by batch, and is flushed
-    in order    every window once, 64 at a time, into an array that the caller has
+    in order    every window once, 64 at a time, into one array that the caller has
     shuffled    the same in a random order, computed on the way by clet and known beforehand to the memmap
     again       the second epoch: clet has checked its frames in the first
 
-The memmap is read 64 windows at a time (one slice, or one fancy index), and once more window by window, as data sets
-are commonly written. Shards are read through their checksums; the memmap has none. Files are in the page cache.
+Both sides give ids alone, of the dtype of the file. The memmap is read 64 windows at a time: a slice or a fancy index
+(`ids[order[i:i + 64]]`), copied to the array; once by `numpy.take` into the array, which checks no index; and once
+window by window, as data sets are commonly written. Shards are read through their checksums, and segments and ids are
+checked, each frame once; the memmap has no checks. Files are in the page cache, where reading them from disk put them.
 
-Besides: the parts of writing (the packing kernel alone; checksum and write of a packed frame, stored and zstd), the
-whole command from a file of batches, and what packing did against concatenate-and-cut.
+Besides: parts of reading (checking all frames, and the library's hash alone) and of writing (the packing kernel alone;
+checksum and write of a packed frame, stored and zstd), the whole command from a file of batches, and what packing did
+against concatenate-and-cut.
 """
 
 from __future__ import annotations
@@ -25,13 +28,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import orjson
+import xxhash
 
 from clet import seeds
 from clet.batch import Batch, Ragged
@@ -58,12 +62,13 @@ _DTYPE = np.dtype("<u2")
 
 @dataclass(slots=True)
 class _Row:
-    """Paired samples, in seconds: wall of both sides, CPU of clet."""
+    """Paired samples, in seconds, wall and CPU of both sides."""
 
     what: str
-    clet_s: list[float]
-    clet_cpu_s: list[float]
-    memmap_s: list[float]
+    clet_s: list[float] = field(default_factory=list)
+    clet_cpu_s: list[float] = field(default_factory=list)
+    memmap_s: list[float] = field(default_factory=list)
+    memmap_cpu_s: list[float] = field(default_factory=list)
 
 
 def measure(tokens: int, seq_len: int, runs: int, *, folder: str | None = None, seed: int = 1) -> dict[str, Any]:
@@ -75,15 +80,16 @@ def measure(tokens: int, seq_len: int, runs: int, *, folder: str | None = None, 
     total = sum(batch.num_tokens for batch in batches)
     with tempfile.TemporaryDirectory(prefix="clet-bench-", dir=folder) as name:
         work = _Work(Path(name), batches, seq_len)
-        rows = [_Row(what, [], [], []) for what in work.pairs()]
+        rows = [_Row(what) for what in work.pairs()]
         for run in range(runs + 1):
             for row, (ours, theirs) in zip(rows, work.pairs().values(), strict=True):
                 wall_s, cpu_s = _timed(ours)
-                memmap_s, _ = _timed(theirs)
+                memmap_s, memmap_cpu_s = _timed(theirs)
                 if run:
                     row.clet_s.append(wall_s)
                     row.clet_cpu_s.append(cpu_s)
                     row.memmap_s.append(memmap_s)
+                    row.memmap_cpu_s.append(memmap_cpu_s)
         parts = {what: _rate(total, run, runs) for what, run in work.parts().items()}
         packed = work.counts
     return {
@@ -107,7 +113,13 @@ def measure(tokens: int, seq_len: int, runs: int, *, folder: str | None = None, 
 def show(result: dict[str, Any]) -> None:
     """Print the figures of `measure` as a table."""
     rows = [
-        [row["what"], row["clet_tokens_per_s"] / 1e6, row["memmap_tokens_per_s"] / 1e6, row["times_memmap_s"]]
+        [
+            row["what"],
+            row["clet_tokens_per_s"] / 1e6,
+            row["memmap_tokens_per_s"] / 1e6,
+            row["times_memmap_s"],
+            row["times_memmap_cpu_s"],
+        ]
         for row in result["rows"]
     ]
     packing, parts = result["packing"], result["parts_tokens_per_s"]
@@ -118,7 +130,7 @@ def show(result: dict[str, Any]) -> None:
         f"medians of {result['runs']} paired runs after one warm-up; parts and processes in CPU seconds",
     ]
     title = f"{result['tokens']:,} tokens in windows of {result['seq_len']}"
-    report.show(title, ["what", "clet M/s", "memmap M/s", "time, memmap = 1"], rows, notes)
+    report.show(title, ["what", "clet M/s", "memmap M/s", "time, memmap = 1", "CPU, memmap = 1"], rows, notes)
 
 
 def make_batches(tokens: int, seed: int) -> list[Batch]:
@@ -166,6 +178,8 @@ class _Work:
             for entry in self._entries:
                 for windows in entry.open().all_windows():
                     file.write(windows.ids.tobytes())
+        for path in (flat, *(entry.path for entry in self._entries)):
+            _read_back(path)
         self._num_windows = os.path.getsize(flat) // _DTYPE.itemsize // seq_len
         self._order = seeds.numpy_generator(1, "bench/shards/order").permutation(self._num_windows)
         self._out = np.empty((AT_ONCE, seq_len), _DTYPE)
@@ -181,6 +195,7 @@ class _Work:
             "in order": (self._read_in_order, lambda: self._read_memmap(None, AT_ONCE)),
             "in order, memmap by window": (self._read_in_order, lambda: self._read_memmap(None, 1)),
             "shuffled": (self._read_shuffled, lambda: self._read_memmap(self._order, AT_ONCE)),
+            "shuffled, memmap by take": (self._read_shuffled, self._take_memmap),
             "shuffled again": (self._read_again, lambda: self._read_memmap(self._order, AT_ONCE)),
             "shuffled, memmap by window": (self._read_shuffled, lambda: self._read_memmap(self._order, 1)),
         }
@@ -189,6 +204,8 @@ class _Work:
         """Parts of writing, and the command: each returns the CPU seconds that it took."""
         return {
             "packing kernel": self._pack,
+            "checking mapped frames": self._check,
+            "hashing as many bytes, nothing else": self._hash,
             "sealing stored frames": lambda: self._seal(None),
             "sealing zstd frames (level 1)": lambda: self._seal(1),
             "clet shard FILE, whole process": lambda: self._process([]),
@@ -262,6 +279,21 @@ class _Work:
 
     # ---- reading
 
+    def _check(self) -> float:
+        readers = [entry.open() for entry in self._entries]
+        started = time.process_time()
+        for reader in readers:
+            reader.mapped(np.arange(reader.num_frames))
+        return time.process_time() - started
+
+    def _hash(self) -> float:
+        ids = np.memmap(self._folder / "flat.bin", np.uint8, "r")
+        size = windows_per_frame(self._seq_len, False) * self._seq_len * _DTYPE.itemsize
+        started = time.process_time()
+        for at in range(0, len(ids), size):
+            xxhash.xxh3_64_intdigest(ids[at : at + size])
+        return time.process_time() - started
+
     def _read_in_order(self) -> None:
         for entry in self._entries:
             for windows in entry.open().all_windows():
@@ -273,16 +305,27 @@ class _Work:
         self._read_again()
 
     def _read_again(self) -> None:
-        for portion in Loader(self._readers, batch=AT_ONCE, seed=1):
-            self._take(portion.windows.ids)
+        for portion in Loader(self._readers, batch=AT_ONCE, seed=1, out=self._out):
+            self._have(len(portion.numbers))
 
     def _read_memmap(self, order: np.ndarray | None, at_once: int) -> None:
         ids = np.memmap(self._folder / "flat.bin", _DTYPE, "r").reshape(-1, self._seq_len)
         for at in range(0, self._num_windows, at_once):
             self._take(ids[at : at + at_once] if order is None else ids[order[at : at + at_once]])
 
+    def _take_memmap(self) -> None:
+        ids = np.memmap(self._folder / "flat.bin", _DTYPE, "r").reshape(-1, self._seq_len)
+        for at in range(0, self._num_windows, AT_ONCE):
+            rows = self._order[at : at + AT_ONCE]
+            np.take(ids, rows, axis=0, out=self._out[: len(rows)], mode="clip")
+            self._have(len(rows))
+
     def _take(self, ids: np.ndarray) -> None:
         np.copyto(self._out[: len(ids)], ids)
+        self._have(len(ids))
+
+    def _have(self, num_windows: int) -> None:
+        """So many windows are in the array now."""
 
 
 def _accept(batch: Batch, row: int, reason: str) -> None:
@@ -306,7 +349,22 @@ def _figures(row: _Row, total: int) -> dict[str, Any]:
         "clet_s": row.clet_s,
         "clet_cpu_s": row.clet_cpu_s,
         "memmap_s": row.memmap_s,
+        "memmap_cpu_s": row.memmap_cpu_s,
         "clet_tokens_per_s": total / median(row.clet_s),
         "memmap_tokens_per_s": total / median(row.memmap_s),
-        "times_memmap_s": median(ours / theirs for ours, theirs in zip(row.clet_s, row.memmap_s, strict=True)),
+        "times_memmap_s": _times(row.clet_s, row.memmap_s),
+        "times_memmap_cpu_s": _times(row.clet_cpu_s, row.memmap_cpu_s),
     }
+
+
+def _times(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    return median(a / max(b, 1e-9) for a, b in zip(ours, theirs, strict=True))
+
+
+def _read_back(path: Path) -> None:
+    """Have a file in the page cache as one that was read, whoever wrote it in whatever pieces."""
+    with open(path, "rb", buffering=0) as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while file.read(1 << 20):
+            pass

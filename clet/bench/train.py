@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -222,20 +222,31 @@ def make_shards(config: ModelConfig, plan: Plan, work: Path) -> None:
 
 
 def gemm_flops(device: str, dtype: str, seconds: float = 0.3) -> tuple[float, float]:
-    """What square matrix products reach now, in operations a second and a CPU second: the best one of some."""
+    """What square matrix products reach now, in operations a second and a CPU second: the best one of some.
+
+    By CPU seconds on one thread: those of other threads are known with a delay that is longer than a product.
+    """
+    threads = torch.get_num_threads()
+    by_clock = _fastest_product(device, dtype, seconds, time.perf_counter)
+    torch.set_num_threads(1)
+    by_cpu = _fastest_product(device, dtype, seconds, time.process_time)
+    torch.set_num_threads(threads)
+    return by_clock, by_cpu
+
+
+def _fastest_product(device: str, dtype: str, seconds: float, clock: Callable[[], float]) -> float:
     size = GEMM_SIZE[device]
     kind = getattr(torch, dtype)
     a, b = (torch.randn(size, size, device=device).to(kind) for _ in range(2))
     out = torch.empty_like(a)
-    by_clock, by_cpu, until = float("inf"), float("inf"), time.perf_counter() + seconds
+    best, until = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < until:
-        began, cpu_s = time.perf_counter(), time.process_time()
+        began = clock()
         torch.mm(a, b, out=out)
         if device == "cuda":
             torch.cuda.synchronize()
-        by_cpu = min(by_cpu, time.process_time() - cpu_s)
-        by_clock = min(by_clock, time.perf_counter() - began)
-    return 2.0 * size**3 / by_clock, 2.0 * size**3 / by_cpu
+        best = min(best, clock() - began)
+    return 2.0 * size**3 / best
 
 
 class Side:

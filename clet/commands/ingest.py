@@ -224,13 +224,10 @@ def _show_status(state: str | None, plain: bool, now: datetime) -> ExitCode:
         raise UsageError("--status needs --state DIR")
     rows = read_status(state, now)
     if sys.stdout.isatty() and not plain:
-        from rich.console import Console
-        from rich.table import Table
+        from clet.tables import show_table
 
-        table = Table(*COLUMNS, box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*("" if row[name] is None else one_line(str(row[name])) or "" for name in COLUMNS))
-        Console().print(table)
+        cells = [[None if row[name] is None else one_line(str(row[name])) for name in COLUMNS] for row in rows]
+        show_table(COLUMNS, cells, boxed=False)
     else:
         sink = Sink("-")
         for row in rows:

@@ -157,15 +157,10 @@ def _show(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             sys.stdout.buffer.write(orjson.dumps(row) + b"\n")
         return
-    from rich.console import Console
-    from rich.table import Table
+    from clet.tables import show_table
 
-    table = Table()
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name == "origin" else "right")
-    for row in rows:
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console().print(table, highlight=False)
+    cells = [[f"{value:.3f}" if isinstance(value, float) else value for value in row.values()] for row in rows]
+    show_table(list(rows[0]), cells, right=[name for name in rows[0] if name != "origin"])
 
 
 SUBCOMMANDS = {"review": review, "verdict": verdict, "trust": trust, "set": set_evidence, "fit": fit}

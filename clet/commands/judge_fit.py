@@ -58,12 +58,15 @@ def fit(
     from clet.priority.fitting import fit as fit_model
     from clet.priority.textstats import TokenTable
     from clet.sinks import Sink
+    from clet.streams import same_file
     from clet.tokens import Tokenizer
 
     if kind not in KINDS:
         raise UsageError(f"--kind {kind}: there are {' and '.join(KINDS)}")
     if output == "-":
         raise UsageError("--output -: a model is a file; name one")
+    if same_file(output, [*good, *bad]):
+        raise UsageError(f"{output}: is both input and output; write to another file")
     counts = log.counts = Counts()
 
     def on_bad(place: str, reason: str, line: bytes) -> None:

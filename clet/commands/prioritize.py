@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clet.commands.flags import Inputs, Limit, MaxErrors, Output, Plain, Rejects, StateDir, TokenizerPath
-from clet.exits import UsageError
+from clet.exits import InputError, UsageError
 from clet.log import log
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from clet.batch import Batch
+    from clet.state import State
+    from clet.tokens import Tokenizer
 
 PolicyFile = Annotated[
     str | None,
@@ -267,10 +269,11 @@ def main(
                     masker=Masker(encoder) if rules.masks else None,
                     quality=quality,
                 )
-                for batch in prioritizer.run(_input(stage, held)):
+                tokens = _OneTokenizer(encoder, opened)
+                for batch in prioritizer.run(map(tokens.check, _input(stage, held))):
                     stage.write(batch)
                 if opened is not None:
-                    opened.values |= {"days": account.to_json(), "clock": clock.text}
+                    opened.values |= {"days": account.to_json(), "clock": clock.text, "tokenizer": tokens.fingerprint}
                     remember.save(known, opened)
                 if clock.unbelieved:
                     log.warn(
@@ -286,6 +289,31 @@ def main(
             if held:
                 held.abort()
         return stage.status
+
+
+class _OneTokenizer:
+    """Sees that all token ids are one tokenizer's: n-grams of several would be counted as one language."""
+
+    def __init__(self, encoder: Tokenizer | None, state: State | None):
+        known = state.values.get("tokenizer") if state is not None else None
+        self.fingerprint, self._whose = known, "the state learned"
+        if encoder is not None:
+            if known not in (None, encoder.fingerprint):
+                raise InputError(_differ("--tokenizer is", encoder.fingerprint, "the state learned", known))
+            self.fingerprint, self._whose = encoder.fingerprint, "--tokenizer is"
+
+    def check(self, batch: Batch) -> Batch:
+        """The batch. Raises InputError where its ids are of another tokenizer."""
+        if batch.fingerprint is not None:
+            if self.fingerprint is None:
+                self.fingerprint, self._whose = batch.fingerprint, "those before have"
+            elif batch.fingerprint != self.fingerprint:
+                raise InputError(_differ("records carry tokens of", batch.fingerprint, self._whose, self.fingerprint))
+        return batch
+
+
+def _differ(what: str, one: str, other: str, another: str) -> str:
+    return f"{what} tokenizer {one[:12]}, {other} {another[:12]}; give each tokenizer a pipeline of its own"
 
 
 def _input(stage, held):

@@ -241,14 +241,10 @@ def _write(rows: list[dict[str, Any]]) -> None:
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from clet.tables import show_table
 
-    table = Table(*COLUMNS, box=None, pad_edge=False)
-    for row in rows:
-        cells = row | {"links": " ".join(row["links"])}
-        table.add_row(*("" if cells[name] is None else str(cells[name]) for name in COLUMNS))
-    Console().print(table)
+    cells = [row | {"links": " ".join(row["links"])} for row in rows]
+    show_table(COLUMNS, [[row[name] for name in COLUMNS] for row in cells], boxed=False)
 
 
 SUBCOMMANDS = {

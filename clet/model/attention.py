@@ -1,9 +1,9 @@
 """Grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245), with Qwen3's RMSNorm on queries and keys.
 
 Causal over a whole window when it holds one document; within packed windows causal and inside the same document only,
-exactly: on a CPU document by document (`clet/model/packed.py`), on CUDA by FlexAttention (`clet/model/flex.py`), else
-by a mask [B, 1, T, T] of one byte an entry; each made once for all layers. With a cache, keys and values of earlier
-calls come from `clet/model/cache.py`.
+exactly: on a CPU document by document (`clet/model/flash.py` in training, else `clet/model/packed.py`), on CUDA by
+FlexAttention (`clet/model/flex.py`), else by a mask [B, 1, T, T] of one byte an entry; each made once for all layers.
+With a cache, keys and values of earlier calls come from `clet/model/cache.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from torch.nn.attention.flex_attention import BlockMask
 from clet.model import flex, fused
 from clet.model.cache import CacheView
 from clet.model.config import ModelConfig
+from clet.model.documents import Documents, whole_windows
 from clet.model.flex import document_mask
 from clet.model.norm import RMSNorm
-from clet.model.packed import Block, document_blocks, packed_attention
+from clet.model.packed import packed_attention
 from clet.model.rotary import rotate
 
-# What a query may see in its window: everything before it (None), an exact mask, or its document by blocks.
-Scope = Tensor | list[Block] | BlockMask | None
+# What a query may see in its window: everything before it (None), an exact mask, or its document.
+Scope = Tensor | Documents | BlockMask | None
 
 
 def attention_scope(segments: Tensor) -> Scope:
@@ -29,9 +30,15 @@ def attention_scope(segments: Tensor) -> Scope:
     if bool((segments == segments[:, :1]).all()):
         return None
     if segments.device.type == "cpu":
-        blocks = document_blocks(segments)
-        return segment_mask(segments) if blocks is None else blocks
+        documents = Documents.of(segments)
+        return segment_mask(segments) if documents is None else documents
     return document_mask(segments) if flex.is_here(segments.device) else segment_mask(segments)
+
+
+def attend_documents(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
+    """Attend q [B, T, H, D] over k, v [B, T, Hkv, D] within documents, on a CPU: [B, T, H, D]."""
+    out = fused.attend(q, k, v, documents) if fused.fits(q) else None
+    return packed_attention(q, k, v, documents) if out is None else out
 
 
 def segment_mask(segments: Tensor) -> Tensor:
@@ -55,14 +62,19 @@ class Attention(nn.Module):
         self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
         self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps) if config.qk_norm else None
         self.grouped = config.num_kv_heads != config.num_heads
+        self.attend_documents = attend_documents  # a compiler is given it as one piece, see `Decoder.compile_layers`
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, scope: Scope, cache: CacheView | None) -> Tensor:
         """x [B, T, hidden] -> [B, T, hidden]; cos and sin broadcast against [B, T, H, D/2]."""
         q, k, v = self._heads(x, cos, sin)
         if cache is not None:
             return self.o_proj(cache.attend(self.layer, q, k, v).flatten(2))
-        if isinstance(scope, list):
-            return self.o_proj(packed_attention(q, k, v, scope).flatten(2))
+        if isinstance(scope, Documents):
+            return self.o_proj(self.attend_documents(q, k, v, scope).flatten(2))
+        if scope is None and fused.fits(x):
+            out = fused.attend(q, k, v, whole_windows(*x.shape[:2]))
+            if out is not None:
+                return self.o_proj(out.flatten(2))
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H, T, D]
         if isinstance(scope, BlockMask):
             return self.o_proj(flex.attend(q, k, v, scope, grouped=self.grouped).transpose(1, 2).flatten(2))

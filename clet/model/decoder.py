@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from clet.model import fused
-from clet.model.attention import Attention, Scope, attention_scope
+from clet.model.attention import Attention, Scope, attend_documents, attention_scope
 from clet.model.cache import CacheView
 from clet.model.config import ModelConfig
 from clet.model.loss import token_losses
@@ -140,6 +140,16 @@ class Decoder(nn.Module):
             else:
                 x = layer(x, cos, sin, scope, cache)
         return self.model.norm(x)
+
+    def compile_layers(self) -> None:
+        """Have the layers compiled by torch.compile when they are next called.
+
+        Attention by document is left out on a CPU: where documents end is another each step, and a compiler that looks
+        into it would compile each step again.
+        """
+        for layer in self.model.layers:
+            layer.self_attn.attend_documents = torch.compiler.disable(attend_documents)
+            layer.compile()
 
     def _angles(self, positions: Tensor | None, length: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin that broadcast against heads [B, T, H, D/2]."""

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from clet.model.documents import Documents
+
 
 def fits(x: Tensor) -> bool:
     """Whether the operations of this file are for an input like x, here and now."""
@@ -64,6 +66,13 @@ def heads(
 def feed_forward(x: Tensor, gate: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """down(silu(gate(x)) * up(x)) of x [..., C], given the three weights."""
     return _FeedForward.apply(x, gate, up, down)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor | None:
+    """Attend q [B, T, H, D] over k, v [B, T, Hkv, D] within documents: [B, T, H, D]; None where it would not pay."""
+    from clet.model import flash
+
+    return flash.attend(q, k, v, documents)
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -211,9 +211,15 @@ def merged(model: Decoder) -> Decoder:
     return plain.requires_grad_(False).eval()
 
 
-def twin(model: Decoder) -> Decoder:
-    """A model that answers and learns as `model` does, its learned tensors copied, its frozen ones shared."""
+def twin(model: Decoder, learned: Mapping[str, Tensor] | None = None) -> Decoder:
+    """A model that answers and learns as `model` does, its learned tensors copied, its frozen ones shared.
+
+    Copies of the learned tensors (`learned_state`) that exist already may be given, and are taken over.
+    """
     shared = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and learned is not None:
+            shared[id(parameter)] = nn.Parameter(learned[name])
     # What the last pass left in a sparse block belongs to that pass, and has no copy.
     shared |= {id(module.balance): None for module in model.modules() if isinstance(module, SparseBlock)}
     return copy.deepcopy(model, shared)

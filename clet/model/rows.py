@@ -47,7 +47,7 @@ else:
     numba.config.THREADING_LAYER = "omp"
 
 
-def _split(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def split(fastmath: set[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Compile a kernel whose last argument is a number of parts, for one thread and for several."""
 
     def compiled(function: Callable[..., None]) -> Callable[..., None]:
@@ -88,7 +88,7 @@ def _exp(x):
     return (y * r * r + r + _ONE) * _as_float32(np.int32((np.int32(power) + np.int32(127)) << np.int32(23)))
 
 
-@_split(EXACT)
+@split(EXACT)
 def swiglu(gate, up, out, parts):
     """out = silu(gate) * up, all [N, C]."""
     rows = len(gate)
@@ -99,7 +99,7 @@ def swiglu(gate, up, out, parts):
                 out[row, c] = g / (_ONE + _exp(-g)) * up[row, c]
 
 
-@_split(EXACT)
+@split(EXACT)
 def swiglu_backward(gate, up, dout, out, dgate, parts):
     """From gate, up and dout [N, C]: `out` anew, `dgate`, and d(up) written over `dout`."""
     rows = len(gate)
@@ -114,7 +114,7 @@ def swiglu_backward(gate, up, dout, out, dgate, parts):
                 dout[row, c] = d * silu
 
 
-@_split(FAST)
+@split(FAST)
 def norm(x, weight, eps, out, scales, parts):
     """RMSNorm of rows [N, C]: out = x * scale * weight, with the `scales` [N]."""
     rows, size = x.shape
@@ -129,7 +129,7 @@ def norm(x, weight, eps, out, scales, parts):
                 out[row, c] = x[row, c] * scale * weight[c]
 
 
-@_split(FAST)
+@split(FAST)
 def add_norm(x, y, weight, eps, added, out, scales, parts):
     """added = x + y, and the RMSNorm of that."""
     rows, size = x.shape
@@ -146,7 +146,7 @@ def add_norm(x, y, weight, eps, added, out, scales, parts):
                 out[row, c] = added[row, c] * scale * weight[c]
 
 
-@_split(FAST)
+@split(FAST)
 def norm_backward(x, weight, scales, dout, dpast, dx, dweight, parts):
     """dx = dpast + the gradient through the norm; dweight [parts, C] must be zero.
 
@@ -165,7 +165,7 @@ def norm_backward(x, weight, scales, dout, dpast, dx, dweight, parts):
                 dx[row, c] = dpast[row, c] + scale * (dout[row, c] * weight[c] - x[row, c] * dot)
 
 
-@_split(FAST)
+@split(FAST)
 def turn(x, weight, eps, cos, sin, out, parts):
     """RMSNorm of each head x [N, H, D] by weight [D], then its rotation by cos and sin [L, D/2] of token n % L."""
     rows, heads, size = x.shape
@@ -185,7 +185,7 @@ def turn(x, weight, eps, cos, sin, out, parts):
                     out[row, head, half + c] = b * cos[at, c] + a * sin[at, c]
 
 
-@_split(FAST)
+@split(FAST)
 def turn_backward(x, weight, eps, cos, sin, dout, dx, dweight, parts):
     """The gradients of `turn`; dweight [parts, D] must be zero."""
     rows, heads, size = x.shape
@@ -212,7 +212,7 @@ def turn_backward(x, weight, eps, cos, sin, dout, dx, dweight, parts):
                     dx[row, head, c] = scale * (back[c] * weight[c] - x[row, head, c] * dot)
 
 
-@_split(EXACT)
+@split(EXACT)
 def cross_entropy(logits, targets, losses, parts):
     """Losses [N] of logits [N, V] against targets [N]; the logits become softmax(logits) - onehot(target)."""
     rows, size = logits.shape

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.kernels import njit
-from clet.priority.burst import Bursts, is_settled, new_bursts, note_trust, tag_of, watch
+from clet.priority.burst import Bursts, is_settled, new_bursts, note_trust, tag_of, turn, watch
 from clet.priority.claims import Claims, believes, new_claims
 from clet.priority.credibility import (
     CORRECTION,
@@ -30,7 +30,6 @@ from clet.priority.credibility import (
 )
 from clet.priority.lookalike import KEYS, family_keys
 from clet.priority.novelty import (
-    PIECE,
     TOTAL,
     WEIGHT,
     Grams,
@@ -169,7 +168,9 @@ def assess(m, ids, offsets, begin, stop, days, origins, families, dropped, wrong
     for row in range(begin, stop):
         longest = max(longest, offsets[row + 1] - offsets[row])
     pairs, triples = np.zeros(longest, np.uint64), np.zeros(longest, np.uint64)
-    seen, chances = np.zeros((3, longest), np.float32), np.zeros(longest)
+    two, three = np.zeros(longest, np.uint16), np.zeros(longest, np.uint16)
+    met = np.zeros(longest, np.uint64)
+    pairs_seen, chances = np.zeros(longest, np.float32), np.zeros(longest)
     for row in range(begin, stop):
         origin, day, family = origins[row], days[row], families[row]
         r = m.reputation
@@ -185,21 +186,16 @@ def assess(m, ids, offsets, begin, stop, days, origins, families, dropped, wrong
         known = m.grams.sums[TOTAL] / m.grams.sums[WEIGHT]
         trusted = standing(r, origin) >= PROVEN
         note_trust(m.bursts, trusted)
-        alarm, place, weight = False, np.int64(-1), m.grams.sums[WEIGHT]
+        turn(m.bursts, day)
         hash_grams(ids, first, last, pairs, triples)
-        for at in range(0, size, PIECE):
-            end = min(at + PIECE, size)
-            look_up(m.grams, ids, first, at, end, pairs, triples, seen)
-            found, place = watch(
-                m.bursts, triples, seen[2], at, end, size, weight, m.count[0], day, origin, family, trusted, place
-            )
-            alarm |= found
+        look_up(m.grams, pairs, size, two)
+        alarm, place = watch(m.bursts, triples, size, m.grams.sums[WEIGHT], day, origin, family, trusted, three, met)
         alarm = alarm and not trusted and is_settled(m.bursts, known)
         tag = tag_of(m.bursts, place)
         out.alarm[row], out.phrase[row], out.tag[row] = alarm, -1 if trusted else place, tag
-        bits = density(m.grams, seen, size, chances)
+        bits = density(m.grams, ids, first, two, three, size, pairs_seen, chances)
         out.bits[row], out.novelty[row] = bits, novelty(m.scale, bits, known)
-        topic = assign(m.topics, pairs, seen[1], size, known)
+        topic = assign(m.topics, pairs, pairs_seen, size, known)
         out.topic[row] = topic
         echo = _echo(m, topic, origin, family)
         if echo >= ESTABLISHED:

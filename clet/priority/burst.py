@@ -15,9 +15,10 @@ familiar phrases, and one that a proven origin repeats, be it to report on the a
 Where the world is mostly unknown, every phrase is; so there is no alarm before SETTLED_TOKENS were learned and at
 least TRUSTED_SHARE of the recent documents came from proven origins.
 
-The table has 2^20 places of 16 bytes without chains, in the blocks of `clet.priority.triples`: a phrase met in several
-documents keeps its place for the window, one met in a single document gives way to a newer one. Cost: 16 MB, and a few
-ns for each rare token triple, whose block is in the cache since it was counted.
+The table has 2^20 places of 8 bytes without chains, in the blocks of `clet.priority.triples`: a phrase met in several
+documents keeps its place for the window, one met in a single document gives way to a newer one. A place keeps hashes,
+and short ones: two phrases are taken for one once in 2^15 looks, and a document for a copy of the last one once in 512.
+Cost: 8 MB, and a few ns for each rare token triple, whose block is in the cache since it was counted.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.kernels import njit
-from clet.priority.triples import BLOCK_SHIFT, HEAD, WORD, new_blocks
+from clet.priority.counts import count_of
+from clet.priority.triples import PLACE, count_at, new_blocks, place_of
 from clet.priority.vectors import ask_for
 
 DOCUMENTS = 6  # a pilot flagged the trigger after 6 of 250 documents, with 21 to 50 false alarms in 149 weeks
@@ -39,25 +41,31 @@ SETTLED_TOKENS = 200_000.0  # learned
 TRUSTED_SHARE = 0.5
 MEMORY_DOCUMENTS = 1000.0  # over which that share is taken
 
-_U, _U32 = np.uint64, np.uint32
-_ONE, _S32, _LOW = _U(1), _U(32), _U(0xFFFFFFFF)
+_U = np.uint64
+_ONE = _U(1)
 
-# The second word of a place, from its low end: day of the first document 16, documents 8, proven 1, cluster of the
-# last document 15, a bit an origin (by hash) 24.
-_DAY, _DOCS, _TRUSTED, _FAMILY = _U(0xFFFF), _U(0xFF << 16), _U(1 << 24), _U(0x7FFF << 25)
-_S_DOCS, _S_FAMILY, _S_ORIGIN = _U(16), _U(25), _U(40)
+# A place, from its low end: day of the first document 8, documents 6, proven 1, cluster of the last document 9, a bit
+# an origin (by hash) 24, tag of the phrase 16, of which the lowest is 1. 0 is an empty place.
+_DAY, _DOCS, _TRUSTED, _FAMILY = _U(0xFF), _U(0x3F << 8), _U(1 << 14), _U(0x1FF << 15)
+_S_FAMILY, _S_ORIGIN, _S_TAG = _U(15), _U(24), _U(48)
+_ONE_DOC, _TWO_DOCS, _BURST = _U(1 << 8), _U(2 << 8), _U(DOCUMENTS << 8)
+_SHARED = _DOCS | _TRUSTED
+_ORIGINS = _U(((1 << 24) - 1) << 24)
+_AHEAD = _U(32)  # tokens; so far before it is looked at, a block is asked for
+SWEEP_DAYS = 128  # half of what 8 bits tell apart: as often, places that outlived the window are emptied
 
 
 class Bursts(NamedTuple):
     """The phrases being watched."""
 
-    blocks: np.ndarray  # [2^20, 4] uint64; HEAD: tag | number of the last document << 32, WORD: the word above
+    blocks: np.ndarray  # [2^20, 2] uint64; PLACE: the word above
     trusted: np.ndarray  # [1] float64: share of recent documents from proven origins
+    today: np.ndarray  # [1] int64: the day of the last document
 
 
 def new_bursts(blocks: np.ndarray | None = None) -> Bursts:
     """Nothing watched; the places are those of `blocks`, if they are given."""
-    return Bursts(new_blocks() if blocks is None else blocks, np.zeros(1))
+    return Bursts(new_blocks() if blocks is None else blocks, np.zeros(1), np.zeros(1, np.int64))
 
 
 @njit
@@ -70,13 +78,23 @@ def _bits(x):
 
 
 @njit
-def _docs(word):
-    return np.int64((word & _DOCS) >> _S_DOCS)
+def _alarming(word):
+    return word & _DOCS >= _BURST and not word & _TRUSTED and _bits(word & _ORIGINS) >= ORIGINS
 
 
 @njit
-def _alarming(word):
-    return _docs(word) >= DOCUMENTS and not word & _TRUSTED and _bits(word >> _S_ORIGIN) >= ORIGINS
+def turn(b, day):
+    """Let the day of a document begin."""
+    before = b.today[0]
+    if day == before:
+        return
+    b.today[0] = day
+    if day - before > WINDOW_DAYS or day // SWEEP_DAYS != before // SWEEP_DAYS:
+        today = _U(day) & _DAY
+        for at in range(len(b.blocks)):
+            word = b.blocks[at, PLACE]
+            if word and (day - before > WINDOW_DAYS or ((today - word) & _DAY) > _U(WINDOW_DAYS)):
+                b.blocks[at, PLACE] = 0
 
 
 @njit
@@ -86,55 +104,53 @@ def note_trust(b, trusted):
 
 
 @njit
-def watch(b, triples, three, begin, end, size, weight, number, day, origin, family, trusted, best):
-    """Count the rare phrases of a document that end at its tokens `begin` to `end`; (alarm, the most shared phrase).
+def watch(b, triples, size, weight, day, origin, family, trusted, three, met):
+    """Look up the triples of a document, and count its rare phrases; (alarm, the most shared phrase: its place, or -1).
 
-    Meanwhile the blocks of the tokens behind `end` are asked for, as many as have been watched, up to `size`.
-
-    The latter is its place, `best` being that among the tokens before, or -1. `three` says how often each triple was
-    met, times `weight`; `number` is the document's, `day` counts from anywhere, `family` is a hash of its
-    near-duplicate cluster.
+    Fills `three` `[size]` uint16 with how often each triple was met, times `weight`. `day` counts from anywhere,
+    `family` is a hash of the document's near-duplicate cluster; `met` `[size]` uint64 is scratch.
     """
+    blocks = b.blocks.reshape(-1)
+    counts = blocks.view(np.uint16)
     mark = _ONE << (_S_ORIGIN + (_U(origin) * _U(0x9E3779B97F4A7C15) >> _U(32)) % _U(24))
-    today, kin = _U(day) & _DAY, (_U(family) * _U(0xD6E8FEB86659FD93) >> _U(49)) << _S_FAMILY
-    stamp = _U(_U32(number)) << _S32
-    new = today | _U(1 << 16) | (_TRUSTED if trusted else _U(0)) | kin | mark
-    rare, unseen = np.float32(RARE * weight), np.float32(UNSEEN * weight)
-    most = _docs(b.blocks[best, WORD]) if best >= 0 else 1
-    alarm = False
-    for i in range(max(begin, 2), end):
-        ask_for(b.blocks, triples[min(i + end - begin, size - 1)] >> BLOCK_SHIFT)
-        at = triples[i] >> BLOCK_SHIFT
-        tag = (triples[i] & _LOW) | _ONE
-        head, word = b.blocks[at, HEAD], b.blocks[at, WORD]
+    today, kin = _U(day) & _DAY, (_U(family) * _U(0xD6E8FEB86659FD93) >> _U(55)) << _S_FAMILY
+    proven = _TRUSTED if trusted else _U(0)
+    new = today | _ONE_DOC | proven | kin | mark
+    rare, unseen = count_of(np.float32(RARE * weight)), count_of(np.float32(UNSEEN * weight))
+    last, found = _U(max(size, 1) - 1), _U(0)
+    # Taking a place, and meeting a phrase again, are common and hard to foresee: all of it is written without a branch.
+    for i in range(_U(2), _U(size)):
+        ask_for(blocks, place_of(triples[min(i + _AHEAD, last)]))
+        triple = triples[i]
+        at, tag = place_of(triple), (triple | _ONE) << _S_TAG
+        word, count = blocks[at], counts[count_at(triple)]
+        three[i] = count
         fresh = ((today - word) & _DAY) <= _U(WINDOW_DAYS)
-        known = (head & _LOW == tag) & fresh
-        # Taking a place is common and hard to foresee: it is written without a branch.
-        taken = (three[i] < unseen) & (not known) & ((not fresh) | (_docs(word) <= 1))
-        b.blocks[at, HEAD] = tag | stamp if taken else head
-        b.blocks[at, WORD] = new if taken else word
-        if known & (three[i] < rare) & ((head & ~_LOW != stamp) | (_docs(word) > most)):
-            if head & ~_LOW != stamp:
-                b.blocks[at, HEAD] = tag | stamp
-                if trusted:
-                    word |= _TRUSTED
-                if word & _FAMILY != kin:
-                    word = (word & ~_FAMILY) | kin | mark
-                    if word & _DOCS != _DOCS:
-                        word += _U(1 << 16)
-                if _alarming(word):
-                    word = (word & ~_DAY) | today  # as long as it is used, a burst is not forgotten
-                b.blocks[at, WORD] = word
-            if not word & _TRUSTED and _docs(word) > most:
-                best, most = np.int64(at), _docs(word)
-                alarm |= _alarming(word)
+        known = ((word ^ tag) >> _S_TAG == 0) & fresh
+        taken = (count < unseen) & (not known) & ((not fresh) | (word & _DOCS <= _ONE_DOC))
+        again = known & (count < rare)
+        one_more = ((word & ~_FAMILY) | kin | mark) + (_ONE_DOC if word & _DOCS != _DOCS else _U(0))
+        word = (word if word & _FAMILY == kin else one_more) | proven if again else word
+        blocks[at] = tag | new if taken else word
+        met[found] = at
+        found += _U(again & ((word & _SHARED) - _TWO_DOCS < _TRUSTED - _TWO_DOCS))
+    best, most, alarm = np.int64(-1), _ONE_DOC, False
+    for k in range(found):  # shared with others, none of them proven
+        at = met[k]
+        word = blocks[at]
+        alarming = _alarming(word)
+        if alarming:  # as long as it is used, a burst is not forgotten
+            blocks[at] = (word & ~_DAY) | today
+        if word & _DOCS > most:
+            best, most = np.int64(at), word & _DOCS
+            alarm |= alarming
     return alarm, best
 
 
 @njit
 def tag_of(b, place):
     """The tag of the phrase at a place, by which it is known again; 0 for none."""
-    return _U32(b.blocks[place, HEAD]) if place >= 0 else _U32(0)
+    return np.uint32(b.blocks.reshape(-1)[place] >> _S_TAG) if place >= 0 else np.uint32(0)
 
 
 @njit
@@ -146,4 +162,4 @@ def is_settled(b, known):
 @njit
 def still_alarming(b, place, tag):
     """Whether the phrase that was found at a place is a burst by now."""
-    return place >= 0 and _U32(b.blocks[place, HEAD]) == tag and _alarming(b.blocks[place, WORD])
+    return place >= 0 and tag_of(b, place) == tag and _alarming(b.blocks.reshape(-1)[place])

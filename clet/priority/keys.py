@@ -11,7 +11,7 @@ import numpy as np
 
 from clet.kernels import leaf
 
-PAD = 32  # bytes around a text in its buffer: newlines before, and behind what stops every scan, the widest too
+PAD = 64  # bytes around a text in its buffer: newlines before, and behind what stops every scan, the widest too
 
 _U = np.uint64
 _EIGHT = _U(8)

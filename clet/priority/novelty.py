@@ -33,13 +33,15 @@ from typing import NamedTuple
 import numpy as np
 
 from clet.kernels import njit
-from clet.priority.triples import BLOCK_SHIFT, COUNTS, count_of, new_blocks
+from clet.priority.counts import add, scale_back, step_of, value_of
+from clet.priority.triples import COUNTS, count_at, new_blocks
 
 A, B, C = 512.0, 8.0, 4.0  # strength of each prior in tokens; density moves by under 2% between half and twice of them
 NOMINAL_VOCAB = 1 << 16  # V: the uniform distribution under the prior of single tokens
 HALF_LIFE = 4 << 20  # tokens: a month of a newsroom of 300 stories a day
-LOG_BITS = (18, 21, 22)  # entries of the tables: 1, 8 and 16 MB; the last lies in blocks (see clet.priority.triples)
-MAX_WEIGHT = 2.0**20  # of an increment: then all counts are scaled back, once in 80 million tokens
+LOG_BITS = (18, 21, 22)  # entries of the tables: 1, 4 and 8 MB; the last lies in blocks (see clet.priority.triples)
+MAX_WEIGHT_BITS = 20
+MAX_WEIGHT = 2.0**MAX_WEIGHT_BITS  # of an increment: then all counts are scaled back, once in 80 million tokens
 
 FLOOR = 0.25  # of the factor: what is wholly known is worth a quarter, so that quality and credibility still count
 NEUTRAL = 0.625  # of the factor, for the first documents, when nothing is known of the scale
@@ -51,25 +53,24 @@ TOTAL, WEIGHT = 0, 1
 
 _U = np.uint64
 _GOLDEN, _ODD = _U(0x9E3779B97F4A7C15), _U(0xD6E8FEB86659FD93)
-_S29, _S32 = _U(29), _U(32)
+_S29, _S32, _ONE = _U(29), _U(32), _U(1)
 _SHIFTS = tuple(_U(64 - bits) for bits in LOG_BITS)
 _UNI = np.uint32((1 << LOG_BITS[0]) - 1)
-PIECE = 256  # tokens that are looked up before what was found is used: its 32 KB of lines stay in the nearest cache
 
 
 class Grams(NamedTuple):
     """The model: counts times the weight they were added with."""
 
     one: np.ndarray  # [2^18] float32, by id
-    two: np.ndarray  # [2^21] float32, by hash
-    three: np.ndarray  # [2^20, 8] float32, by hash: the first half of each block of `clet.priority.triples`
+    two: np.ndarray  # [2^21] uint16, by hash; see `clet.priority.counts`
+    three: np.ndarray  # [2^20, 8] uint16, by hash: the first half of each block of `clet.priority.triples`
     sums: np.ndarray  # [2] float64: all tokens, and the present weight
 
 
 def new_grams() -> Grams:
     """An empty model."""
-    one, two = (np.zeros(1 << bits, np.float32) for bits in LOG_BITS[:2])
-    return Grams(one, two, new_blocks().view(np.float32), np.array([0.0, 1.0]))
+    one, two = np.zeros(1 << LOG_BITS[0], np.float32), np.zeros(1 << LOG_BITS[1], np.uint16)
+    return Grams(one, two, new_blocks().view(np.uint16), np.array([0.0, 1.0]))
 
 
 @njit
@@ -103,42 +104,36 @@ def hash_grams(ids, begin, end, pairs, triples):
 
 
 @njit
-def look_up(g, ids, start, begin, end, pairs, triples, seen):
-    """What is known of the grams that end at the tokens `begin` to `end` of a document, which begins at `ids[start]`.
-
-    Fills `seen` `[3, size]` with how often the token, its pair and its triple were met before, times the present
-    weight; `hash_grams` has filled in the others. Meant for pieces of PIECE tokens.
-    """
-    doc = ids[start:]
-    one, two, three = seen[0], seen[1], seen[2]
-    for i in range(begin, end):
+def look_up(g, pairs, size, two):
+    """Fill `two` `[size]` uint16 with how often the pair that ends at each token of a document was met, weighted."""
+    for i in range(_ONE, _U(size)):
         two[i] = g.two[pairs[i] >> _SHIFTS[1]]
-        three[i] = g.three[triples[i] >> BLOCK_SHIFT, count_of(triples[i])]
-    for i in range(begin, end):
-        one[i] = g.one[doc[i] & _UNI]
-    if begin == 0:
-        two[0] = three[0] = three[min(1, end - 1)] = np.float32(0.0)
 
 
 @njit
-def density(g, seen, size, chances):
-    """Bits a token of a document of which `look_up` found out what was `seen`; 0.0 for none.
+def density(g, ids, begin, two, three, size, pairs_seen, chances):
+    """Bits a token of the document of `size` tokens that begins at `ids[begin]`; 0.0 for none.
 
-    `seen` becomes how often each gram was met, the weight taken out. `chances` `[size]` is scratch.
+    `two` and `three` are what was found of its pairs and triples (`look_up`, `clet.priority.burst.watch`).
+    `pairs_seen` `[size]` float32 becomes how often each pair was met, the weight taken out. `chances` is scratch.
     """
     if size <= 0:
         return 0.0
-    one, two, three = seen[0], seen[1], seen[2]
+    doc = ids[begin:]
+    two[0] = three[0] = three[min(1, size - 1)] = 0
     weight = g.sums[WEIGHT]
     all_tokens = 1.0 / (g.sums[TOTAL] + A * weight)
     uniform, b, c = A * weight / NOMINAL_VOCAB, B * weight, C * weight
+    one = pairs_seen  # until the end
+    for i in range(size):
+        one[i] = g.one[doc[i] & _UNI]
     chances[0] = min(1.0, (one[0] + uniform) * all_tokens)
     for i in range(1, size):
         # Of two tables that collide differently the larger count may be the part's: never above 1. Where a document
         # begins there is no triple, and none of its parts was seen, which leaves the chance of the pair.
-        of_pair = np.float64(two[i - 1])
-        p = (two[i] + b * ((one[i] + uniform) * all_tokens)) / (one[i - 1] + b)
-        chances[i] = min((min(np.float64(three[i]), of_pair) + c * p) / (of_pair + c), 1.0)
+        of_pair = np.float64(value_of(two[i - 1]))
+        p = (value_of(two[i]) + b * ((one[i] + uniform) * all_tokens)) / (one[i - 1] + b)
+        chances[i] = min((min(np.float64(value_of(three[i])), of_pair) + c * p) / (of_pair + c), 1.0)
     bits, product = 0.0, 1.0
     for i in range(0, size - 3, 4):
         product *= (chances[i] * chances[i + 1]) * (chances[i + 2] * chances[i + 3])
@@ -149,33 +144,36 @@ def density(g, seen, size, chances):
         product *= chances[i]
     scale = np.float32(1.0 / weight)
     for i in range(size):
-        two[i] *= scale
-        three[i] *= scale
+        pairs_seen[i] = value_of(two[i]) * scale
     return (bits - math.log2(product)) / size
 
 
 @njit
 def learn(g, ids, begin, end, pairs, triples):
-    """Add a document's tokens and grams, whose hashes `look_up` has filled in."""
+    """Add a document's tokens and grams, whose hashes `hash_grams` has filled in."""
     if end <= begin:
         return
     weight = np.float32(g.sums[WEIGHT])
-    for at in range(begin, end):
-        i = at - begin
-        g.one[ids[at] & _UNI] += weight
+    step = step_of(weight)
+    chance = np.float64(g.sums[TOTAL]).view(np.uint64) * _GOLDEN  # another one for each document
+    chance ^= chance >> _S32
+    doc, two, three = ids[begin:end], g.two, g.three.reshape(-1)
+    for i in range(_U(end - begin)):
+        g.one[doc[i] & _UNI] += weight
+        chance += _GOLDEN
         if i:
-            g.two[pairs[i] >> _SHIFTS[1]] += weight
-            if i > 1:
-                g.three[triples[i] >> BLOCK_SHIFT, count_of(triples[i])] += weight
+            pair = pairs[i]
+            two[pair >> _SHIFTS[1]] = add(two[pair >> _SHIFTS[1]], step, pair ^ chance)
+            if i > _ONE:
+                at = count_at(triples[i])
+                three[at] = add(three[at], step, triples[i] ^ chance)
     g.sums[TOTAL] += (end - begin) * np.float64(weight)
     g.sums[WEIGHT] *= 2.0 ** ((end - begin) / HALF_LIFE)
     if g.sums[WEIGHT] > MAX_WEIGHT:
-        back = np.float32(1.0 / g.sums[WEIGHT])
-        g.one[:] *= back
-        g.two[:] *= back
-        g.three[:, :COUNTS] *= back
-        g.sums[TOTAL] *= back
-        g.sums[WEIGHT] = 1.0
+        g.one[:] *= np.float32(1.0 / MAX_WEIGHT)
+        scale_back(g.two, MAX_WEIGHT_BITS)
+        scale_back(g.three[:, :COUNTS], MAX_WEIGHT_BITS)
+        g.sums[:] /= MAX_WEIGHT
 
 
 def tokens_known(g: Grams) -> float:

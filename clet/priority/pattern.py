@@ -19,6 +19,7 @@ Time: 2 ns a byte of a text that is read; memory 512 bytes a state, at most 2 MB
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from re import _constants as c  # type: ignore[attr-defined] - the parser of the standard library, since Python 3.11
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -27,7 +28,7 @@ import numpy as np
 
 from clet.batch import Ragged
 from clet.kernels import njit
-from clet.priority.literals import MAX_BYTES
+from clet.priority.literals import MAX_BYTES, Literals
 from clet.priority.required import required
 
 MAX_STATES = 4000
@@ -71,6 +72,7 @@ class Pattern:
         self._to_end = bool(items) and items[-1] == (c.AT, c.AT_END)
         items = items[self._from_start : len(items) - self._to_end]
         self.literals = required(items)  # one of which every match holds, in either case; none where nobody knows
+        self._filter = Literals(self.literals) if self.literals else None
         start = builder.node()
         end = builder.sequence(items, start)
         self._table, self._accepts = _determine(builder, start, end, self._from_start)
@@ -82,6 +84,8 @@ class Pattern:
         values = text.values.view()
         values.flags.writeable = False
         rows = np.ones(len(text), np.bool_) if rows is None else rows
+        if self._filter is not None:
+            rows = rows & self._filter.among(text, rows)
         return _find(values, np.array(text.offsets), rows, self._table, self._accepts, self._to_end)
 
 
@@ -188,44 +192,58 @@ def _class(items: Any, fold: bool) -> frozenset[int]:
 def _determine(nfa: _Builder, start: int, end: int, from_start: bool) -> tuple[np.ndarray, np.ndarray]:
     """Transitions `[states, 256]` uint16 and which states have matched; a match is sought anywhere, or at the start."""
 
-    def closure(nodes: set[int]) -> frozenset[int]:
-        todo, found = list(nodes), set(nodes)
+    def closure(node: int) -> int:
+        todo, found = [node], 1 << node
         while todo:
-            for node in nfa.empty[todo.pop()]:
-                if node not in found:
-                    found.add(node)
-                    todo.append(node)
-        return frozenset(found)
+            for after in nfa.empty[todo.pop()]:
+                if not found >> after & 1:
+                    found |= 1 << after
+                    todo.append(after)
+        return found
 
-    first = closure({start})
-    again = frozenset() if from_start else first  # a match may begin at any byte
-    numbers: dict[frozenset[int], int] = {first: 0}
-    order = [first]
-    rows: list[np.ndarray] = []
+    # Sets of nodes are bits of a whole number; an edge leads to all nodes that are reached through it at once.
+    closures = [closure(node) for node in range(len(nfa.edges))]
+    classes, edges = _byte_classes(nfa)
+    again = 0 if from_start else closures[start]  # a match may begin at any byte
+    numbers: dict[int, int] = {closures[start]: 0}
+    order = [closures[start]]
+    rows: list[list[int]] = []
     while len(rows) < len(order):
-        members = order[len(rows)]
-        targets: list[set[int]] = [set() for _ in range(256)]
-        for node in members:
-            for bytes_, target in nfa.edges[node]:
-                for byte in bytes_:
-                    targets[byte].add(target)
-        row = np.zeros(256, np.uint16)
-        closed: dict[frozenset[int], int] = {}
-        for byte in range(256):
-            key = frozenset(targets[byte])
-            number = closed.get(key)
+        reached = [again] * (int(classes.max()) + 1)
+        for node in _bits(order[len(rows)]):
+            for kinds, target in edges[node]:
+                for kind in kinds:
+                    reached[kind] |= closures[target]
+        row = []
+        for members in reached:
+            number = numbers.get(members)
             if number is None:
-                reached = closure(set(key)) | again
-                number = numbers.get(reached)
-                if number is None:
-                    if len(order) >= MAX_STATES:
-                        raise PatternError(f"too complex: over {MAX_STATES} states; use fewer or shorter repeats")
-                    number = numbers[reached] = len(order)
-                    order.append(reached)
-                closed[key] = number
-            row[byte] = number
+                if len(order) >= MAX_STATES:
+                    raise PatternError(f"too complex: over {MAX_STATES} states; use fewer or shorter repeats")
+                number = numbers[members] = len(order)
+                order.append(members)
+            row.append(number)
         rows.append(row)
-    return np.stack(rows), np.array([end in members for members in order])
+    table = np.array(rows, np.uint16).take(classes, axis=1)
+    return table, np.array([bool(members >> end & 1) for members in order])
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """The places of the bits that are set."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def _byte_classes(nfa: _Builder) -> tuple[np.ndarray, list[list[tuple[list[int], int]]]]:
+    """The class of each byte `[256]`, and the edges by class: bytes that stand on the same edges are of one class."""
+    sets = list({bytes_ for edges in nfa.edges for bytes_, _ in edges})
+    known: dict[tuple[int, ...], int] = {}
+    members = [tuple(k for k, bytes_ in enumerate(sets) if byte in bytes_) for byte in range(256)]
+    classes = np.array([known.setdefault(kind, len(known)) for kind in members])
+    kinds = {bytes_: sorted({int(classes[byte]) for byte in bytes_}) for bytes_ in sets}
+    return classes, [[(kinds[bytes_], target) for bytes_, target in edges] for edges in nfa.edges]
 
 
 @njit

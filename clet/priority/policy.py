@@ -106,13 +106,7 @@ class Policy:
 
     def may_match(self, text: Ragged, rows: np.ndarray) -> np.ndarray:
         """`[n]` bool: which texts among `rows` a pattern with `literals` may match."""
-        out = np.zeros(len(text), np.bool_)
-        if self._literals is not None:
-            values = text.values.view()
-            values.flags.writeable = False
-            found = np.flatnonzero(rows)
-            out[found] = self._literals.find(values, text.offsets[found], text.offsets[found + 1])
-        return out
+        return np.zeros(len(text), np.bool_) if self._literals is None else self._literals.among(text, rows)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from clet.priority.mixture import Mixture
 from clet.priority.order import Knowledge
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import open_gate
-from clet.priority.triples import COUNTS, HEAD
+from clet.priority.triples import COUNTS, PLACE
 from clet.state import State
 
 PARAMS = {"version": 4}
@@ -39,7 +39,7 @@ def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
         found |= {f"{part}.{name}": array for name, array in values._asdict().items()}
     # Two halves of one table, each under a name of its own.
     found["grams.three"] = memory.grams.three[:, :COUNTS]
-    found["bursts.places"] = found.pop("bursts.blocks")[:, HEAD:]
+    found["bursts.places"] = found.pop("bursts.blocks")[:, PLACE]
     found |= {f"recent.{name}": known.recent[name] for name in known.recent.dtype.names} | {"passed": known.passed}
     period = {"period": memory.reputation.period}
     return (

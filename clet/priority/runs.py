@@ -5,7 +5,9 @@ are no part of an abbreviation, `'s`, units behind a number. What is left stays 
 `n't`, `'ll` and their like, or is cut at hyphens, slashes, colons, commas and full stops between letters. Left out are
 spaCy's lists of emoticons, clock times and colloquial spellings, and all but the common abbreviations.
 
-Cost: 5 to 40 ns a run; `has`, the kinds of bytes in it, says what need not be looked for. Linear in the run's length.
+Short runs of ASCII are cut by `clet.priority.asciiruns`, to the same pieces.
+
+Cost: 20 to 60 ns a run; `has`, the kinds of bytes in it, says what need not be looked for. Linear in the run's length.
 """
 
 from __future__ import annotations
@@ -25,15 +27,16 @@ _ABBREVIATIONS = (
 )
 _UNITS = "km m dm cm mm ha nm yd in ft kg g mg t lb oz kmh mph hPa Pa mb MB kb KB gb GB tb TB T G M K am pm a.m p.m"
 _U = np.uint64
+_KNOWN = 512  # slots for the endings, a fifth of them filled
 _UNIT = _U(0xA5A5A5A5A5A5A5A5)  # sets a unit's key apart from that of the same letters as an abbreviation
 _ONE = _U(1)
 # Kinds of bytes, as bits, so that one number says what a run has in it.
 LETTER, DIGIT, BLANK, NEWLINE, HIGH, HASH = (np.uint16(1 << i) for i in range(6))
-DOT, TICK, SEPARATOR, OTHER, FRONT, BACK, SLASH, DOTS = (np.uint16(1 << i) for i in range(6, 14))
+DOT, TICK, SEPARATOR, OTHER, FRONT, BACK, SLASH, DOTS, RARE_END = (np.uint16(1 << i) for i in range(6, 15))
 SPACE = np.uint16(BLANK | NEWLINE)
 _SLASH, _APOSTROPHE, _CURLY = 47, 39, 0x2019
 _ALNUM = np.uint32(ch.LETTER | ch.DIGIT)
-_N, _T, _W, _S, _CAPITAL_S, _PLUS = 110, 116, 119, 115, 83, 43
+_N, _T, _W, _S, _CAPITAL_S, PLUS = 110, 116, 119, 115, 83, 43
 
 
 @functools.cache
@@ -52,34 +55,34 @@ def byte_kinds() -> np.ndarray:
     kinds[:128] |= np.where(bits & ch.BEFORE, FRONT, 0).astype(np.uint16)
     kinds[:128] |= np.where(bits & ch.BEHIND, BACK, 0).astype(np.uint16)
     kinds[37] &= ~BACK  # the percent sign needs a number before it
+    kinds[list(b".+%$")] |= RARE_END  # whether such a one comes apart at the end of a run depends on what is before it
     return kinds
 
 
 @functools.cache
 def known_endings() -> np.ndarray:
-    """Sorted keys of abbreviations that keep their full stop, and of units that come apart behind a number."""
+    """Keys of abbreviations that keep their full stop, and of units that come apart behind a number, for `is_known`."""
     units = [key_of(unit) ^ int(_UNIT) for unit in _UNITS.split()]
-    return np.sort(np.array([*map(key_of, _ABBREVIATIONS.split()), *units], np.uint64))
+    slots = np.zeros(_KNOWN, np.uint64)
+    for key in (*map(key_of, _ABBREVIATIONS.split()), *units):
+        at = key % _KNOWN
+        while slots[at]:
+            at = (at + 1) % _KNOWN
+        slots[at] = key
+    return slots
 
 
 @leaf
 def is_known(known, key):
-    low, high = 0, len(known)
-    while low < high:
-        middle = (low + high) >> 1
-        if known[middle] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low < len(known) and known[low] == key
+    at = key % _U(_KNOWN)
+    while known[at] and known[at] != key:
+        at = (at + _ONE) % _U(_KNOWN)
+    return known[at] == key
 
 
 @leaf(forceinline=True)
-def cut_run(data, begin, end, classes, kinds, known, whole, has, inside, letters_in, cuts, count):
-    """Units of a run without white space; returns the number of units, and the one that is letters alone, or -1.
-
-    `inside` are the marks that it may be cut at, `letters_in` its letters, as bits; both 0 where nobody looked.
-    """
+def cut_run(data, begin, end, classes, kinds, known, whole, has, cuts, count):
+    """Units of a run without white space; returns the number of units, and the one that is letters alone, or -1."""
     low, letters = begin, np.int64(-1)
     while low < end:  # what comes apart in front
         kind = kinds[data[low]]
@@ -88,25 +91,18 @@ def cut_run(data, begin, end, classes, kinds, known, whole, has, inside, letters
         if kind & FRONT:
             stop = low + _ONE
         else:
-            stop = min(_front_end(data, low, end, classes), end)
+            stop = min(front_end(data, low, end, classes), end)
             if stop == low:
                 break
         cuts[count, 0], cuts[count, 1] = low, stop
         count += 1
         low = stop
-    high = _tail(data, low, end, classes, kinds, known, has)
+    high = tail(data, low, end, classes, kinds, known, has)
     if low < high:
-        inner = np.uint16(0)
-        if inside | letters_in:
-            part = ((_ONE << (high - low)) - _ONE) << (low - begin)
-            # All that has to be known: whether it may be cut, and whether it is of letters alone.
-            inner = SEPARATOR if inside & part else (LETTER if letters_in & part == part else OTHER)
-            inner |= has & (TICK | SLASH)
-        else:
-            at = low
-            while at < high:
-                inner |= kinds[data[at]]
-                at += _ONE
+        inner, at = np.uint16(0), low
+        while at < high:
+            inner |= kinds[data[at]]
+            at += _ONE
         if inner & (SEPARATOR | DOT | TICK | HIGH):
             count = _cut_core(data, low, high, classes, kinds, whole, inner, cuts, count)
         else:
@@ -117,7 +113,7 @@ def cut_run(data, begin, end, classes, kinds, known, whole, has, inside, letters
     while high < end:  # what came apart behind, in its order
         stop = high + _ONE
         if not kinds[data[high]] & BACK or data[high] == _APOSTROPHE:
-            stop = _piece_end(data, high, end, classes)
+            stop = piece_end(data, high, end, classes)
         cuts[count, 0], cuts[count, 1] = high, stop
         count += 1
         high = stop
@@ -125,7 +121,7 @@ def cut_run(data, begin, end, classes, kinds, known, whole, has, inside, letters
 
 
 @leaf
-def _front_end(data, low, end, classes):
+def front_end(data, low, end, classes):
     """The end of what comes apart in front: of two or more full stops, a plus sign, or a sign beyond ASCII."""
     point, size = code_point(data, low)
     stop = low + _U(size)
@@ -133,7 +129,7 @@ def _front_end(data, low, end, classes):
         while data[stop] == 46 and stop < end:
             stop += _ONE
         return stop
-    if point == _PLUS:
+    if point == PLUS:
         return low if 48 <= data[stop] <= 57 else stop
     return stop if class_of(classes, point) & np.uint32(ch.BEFORE) else low
 
@@ -151,7 +147,7 @@ def is_link(data, begin, end):
 
 
 @leaf(forceinline=True)
-def _tail(data, low, end, classes, kinds, known, has):
+def tail(data, low, end, classes, kinds, known, has):
     """Where the pieces begin that come apart at the end of a run."""
     high = end
     while high > low:
@@ -184,7 +180,7 @@ def _tail(data, low, end, classes, kinds, known, has):
                 if not third & np.uint32(ch.UPPER):
                     break
             high = at
-        elif point == _PLUS or point == 37 or bits & np.uint32(ch.CURRENCY):
+        elif point == PLUS or point == 37 or bits & np.uint32(ch.CURRENCY):
             if not earlier & np.uint32(ch.ASCII_DIGIT):
                 break
             high = at
@@ -221,7 +217,7 @@ def _unit_start(data, low, high, known):
 
 
 @leaf
-def _piece_end(data, at, end, classes):
+def piece_end(data, at, end, classes):
     """The end of the piece that begins at `at`, among those that came apart at the end of a run."""
     point, size = code_point(data, at)
     stop = at + _U(size)
@@ -269,7 +265,7 @@ def _cut_core(data, low, high, classes, kinds, whole, has, cuts, count):
         cuts[count + 1, 0], cuts[count + 1, 1] = cut, high
         return count + 2
     start, at = low, low
-    if has & SLASH and _is_address(data, low, high):
+    if has & SLASH and is_address(data, low, high):
         at = high
     earlier = np.uint32(0)
     while at < high:
@@ -298,7 +294,7 @@ def _cut_core(data, low, high, classes, kinds, whole, has, cuts, count):
                 apart |= earlier & after & np.uint32(ch.LETTER) != 0
             elif point == 46:
                 apart |= earlier & np.uint32(ch.LOWER | ch.QUOTE) != 0 and after & np.uint32(ch.UPPER | ch.QUOTE) != 0
-            if point == _PLUS or point == 45 or point == 42 or point == 94:
+            if point == PLUS or point == 45 or point == 42 or point == 94:
                 apart |= earlier & np.uint32(ch.ASCII_DIGIT) != 0 and (48 <= data[stop] <= 57 or data[stop] == 45)
         if apart:
             if start < at:
@@ -316,7 +312,7 @@ def _cut_core(data, low, high, classes, kinds, whole, has, cuts, count):
 
 
 @leaf
-def _is_address(data, low, high):
+def is_address(data, low, high):
     """Whether all of it looks like scheme://host, www.host/path or host.domain/path, which stay whole."""
     at = low
     while 97 <= data[at] | 32 <= 122 and at < high:

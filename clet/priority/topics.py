@@ -36,7 +36,7 @@ RING = 1 << 16
 VOICES = 4  # reports of a topic that are remembered
 
 _U, _U32 = np.uint64, np.uint32
-_SHIFT = _U(64 - TABLE_BITS)
+_SHIFT, _ONE = _U(64 - TABLE_BITS), _U(1)
 
 
 class Topics(NamedTuple):
@@ -72,43 +72,43 @@ def new_topics() -> Topics:
 
 
 @njit
-def _candidates(t, pairs, two, size, out):
-    """Into `out` the places of pairs that can be keywords: rare ones, and frequent ones that stayed with a topic.
-
-    Returns how many. Written without branches, which real text would make unpredictable.
-    """
-    count = frequent = 0
-    others = np.empty(size, np.int32)
-    for i in range(1, size):
-        rare = two[i] <= RARE
-        out[count] = i
-        count += rare
-        others[frequent] = i
-        frequent += not rare
-    for k in range(frequent):
-        i = others[k]
-        place = pairs[i] >> _SHIFT
-        out[count] = i
-        count += (t.tags[place] == _U32(pairs[i])) & (t.faith[place] >= FAITHFUL)
-    return count
-
-
-@njit
-def _repeated(pairs, places, count, out):
-    """Into `out` those of `places` whose pair may occur more than once, by a count of its hash; returns how many."""
+def _repeated(pairs, size, out):
+    """Into `out` the places of pairs that may occur more than once, by a count of their hash; returns how many."""
     room = 64
-    while room < 8 * count:
+    while room < 8 * size:
         room *= 2
     mask = _U(room - 1)
     counts = np.zeros(room, np.uint8)
-    for k in range(count):
-        at = pairs[places[k]] & mask
+    for i in range(_ONE, _U(size)):
+        at = pairs[i] & mask
         counts[at] = min(counts[at] + 1, 2)
-    found = 0
-    for k in range(count):
-        out[found] = places[k]
-        found += counts[pairs[places[k]] & mask] > 1
-    return found
+    found = _U(0)
+    for i in range(_ONE, _U(size)):
+        out[found] = i
+        found += _U(counts[pairs[i] & mask] > 1)
+    return np.int64(found)
+
+
+@njit
+def _candidates(t, pairs, two, places, count, others, out):
+    """Into `out` those of `places` whose pair can be a keyword: rare ones, and frequent ones that stayed with a topic.
+
+    Returns how many; `others` is scratch. Written without branches, which real text would make unpredictable.
+    """
+    kept = frequent = _U(0)
+    for k in range(_U(count)):
+        i = _U(places[k])
+        rare = two[i] <= RARE
+        out[kept] = i
+        kept += _U(rare)
+        others[frequent] = i
+        frequent += _U(not rare)
+    for k in range(frequent):
+        i = _U(others[k])
+        place = pairs[i] >> _SHIFT
+        out[kept] = i
+        kept += _U((t.tags[place] == _U32(pairs[i])) & (t.faith[place] >= FAITHFUL))
+    return np.int64(kept)
 
 
 @njit
@@ -159,12 +159,15 @@ def _best(pairs, places, count, least, best, out):
 def keywords(t, pairs, two, size, out):
     """The keywords of a document with `size` tokens into `out` [KEYWORDS]; how many."""
     size = min(size, MAX_TOKENS)
-    places, likely = np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
+    places, others, kept = np.empty(size + 1, np.int32), np.empty(size + 1, np.int32), np.empty(size + 1, np.int32)
     best = np.zeros(KEYWORDS, np.float64)
-    count = _candidates(t, pairs, two, size, places)
-    found, repeated = _best(pairs, likely, _repeated(pairs, places, count, likely), 2, best, out)
+    count = _candidates(t, pairs, two, places, _repeated(pairs, size, places), others, kept)
+    found, repeated = _best(pairs, kept, count, 2, best, out)
     if repeated < MIN_VOTES:
-        found, _ = _best(pairs, places, count, 1, best, out)
+        for i in range(1, size):
+            places[i - 1] = i
+        count = _candidates(t, pairs, two, places, max(size - 1, 0), others, kept)
+        found, _ = _best(pairs, kept, count, 1, best, out)
     return found
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from clet.kernels import leaf
 from clet.priority import characters as ch
+from clet.priority.asciiruns import cut_ascii
 from clet.priority.characters import class_of, classes, code_point
 from clet.priority.keys import hash_word
 from clet.priority.runs import (
@@ -36,7 +37,7 @@ from clet.priority.runs import (
     is_known,
     is_link,
 )
-from clet.priority.vectors import WIDTH, count_bits, letters_from, look_at
+from clet.priority.vectors import WIDTH, WORD_WIDTH, count_bits, letters_from, look_at
 
 # ---- flags of a unit
 WORD = 1  # has a character that is no punctuation by datatrove's list
@@ -103,7 +104,7 @@ def split(data, begin, end, classes, kinds, singles, known, whole, cuts, keys, s
         start = at
         letters = letters_from(data, at)
         at += letters
-        if letters == _U(WIDTH):
+        if letters == _U(WORD_WIDTH):
             while kinds[data[at]] & LETTER:
                 at += _ONE
         if kinds[data[at]] & SPACE:
@@ -132,20 +133,22 @@ def split(data, begin, end, classes, kinds, singles, known, whole, cuts, keys, s
                 has |= HASH if hashes & part else np.uint16(0)
                 has |= DOTS if dots & (dots >> _ONE) & part else np.uint16(0)
                 has |= TICK if ticks & part else np.uint16(0)
-                has |= SLASH if slashes & part else np.uint16(0)
+                has |= SLASH if slashes & (slashes >> _ONE) & (slashes >> _U(2)) & part else np.uint16(0)  # of ://
             else:
                 at, has = _run_end(data, at, end, classes, kinds)
                 at = min(at, end)
-                letters_in = digits = inside = _U(0)
+                letters_in = digits = _U(0)
             if has & (HASH | DOTS | HIGH):
                 _count_signs(data, start, at, tally)
             linked = (has & SLASH != 0 or data[start] == _W) and is_link(data, start, at)
             tally[LINKS] += linked
             head = count
-            count, alone = cut_run(
-                data, start, at, classes, kinds, known, whole, has, inside, letters_in, cuts, count
-            )  # fmt: skip
             more = np.uint8(LINK if linked else 0)
+            alone = np.int64(-1)
+            if short and not has & TICK:
+                count = cut_ascii(data, start, at, classes, kinds, known, has, inside, dots, slashes, cuts, count)
+            else:
+                count, alone = cut_run(data, start, at, classes, kinds, known, whole, has, cuts, count)
             if short:
                 for i in range(head, count):
                     _describe_short(data, start, letters_in, digits, singles, cuts, i, more, keys, sizes, flags)
@@ -238,11 +241,9 @@ def _describe_short(data, start, letters, digits, singles, cuts, i, more, keys, 
     part = ((_ONE << (end - begin)) - _ONE) << (begin - start)
     flag = np.uint8(LETTERS) if letters & part else np.uint8(0)
     flag |= np.uint8(DIGITS) if digits & part else np.uint8(0)
-    if flag:
-        flag |= np.uint8(WORD)
-    elif end - begin == _ONE:
-        flag = singles[data[begin]]
-    else:
+    # Words and marks take turns, which nobody can foresee; marks of more than one byte are rare.
+    flag = flag | np.uint8(WORD) if flag else singles[data[begin]]
+    if end - begin > _ONE and not (letters | digits) & part:
         flag = np.uint8(POINTS)
         for at in range(begin, end):
             flag &= singles[data[at]]

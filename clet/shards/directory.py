@@ -4,8 +4,9 @@
     DIR/<lane>/<name>.clet   shards, named by their content
     DIR/lock                 flock(2): dies with the process
 
-A run writes its shards as `<lane>/shard-<n>.tmp-<pid>`, and a thread makes them durable while the next ones are
-packed. `commit` renames the durable files, makes the folders durable and only then replaces the manifest. kill -9
+A run writes its shards as `<lane>/shard-<n>.tmp-<pid>`; a thread has the disk begin with what was written and makes
+sealed ones durable while the next ones are packed. `commit` renames the durable files, makes the folders durable and
+only then replaces the manifest. kill -9
 before that leaves files that nothing refers to: temporaries are removed by the next run, renamed shards are
 overwritten by their equals if the same input comes again. A shard whose name the manifest has already is the same
 shard: it is not added twice, so a run that is repeated changes nothing.
@@ -26,7 +27,7 @@ from clet.shards.format import ShardParams
 from clet.shards.manifest import MANIFEST_NAME, ShardEntry, append_entries, entry_of, read_manifest, shard_path
 from clet.shards.reader import ShardReader
 from clet.shards.writer import ShardWriter
-from clet.state import fsync_directory
+from clet.sinks import start_writeback
 
 MAX_UNSYNCED = 4  # shards; a disk slower than packing holds it up
 
@@ -69,8 +70,8 @@ class ShardDirectory:
                 raise TryLater(f"{path}: another process writes shards there; run again when it has finished") from None
             except OSError as error:
                 raise WriteError(f"{path}: cannot be locked: {error.strerror}") from None
-            if not (directory.path / MANIFEST_NAME).exists():
-                append_entries(directory.path, [])  # from now on a directory of shards, if an empty one
+            with _write_errors(path):  # from now on a directory of shards, if an empty one
+                (directory.path / MANIFEST_NAME).touch()
             directory.entries = read_manifest(directory.path)
             directory._known = {(entry.lane, entry.name) for entry in directory.entries}
             with _write_errors(path):
@@ -97,10 +98,13 @@ class ShardDirectory:
         with _write_errors(folder):
             folder.mkdir(exist_ok=True)
         path = folder / f"shard-{self._num_writers}.tmp-{os.getpid()}"
-        writer = ShardWriter(path, params, self._compressors, self._ahead)
+        writer = ShardWriter(path, params, self._compressors, self._ahead, self._write_back)
         self._num_writers += 1
         self._open.append(writer)
         return writer
+
+    def _write_back(self, fd: int, offset: int, size: int) -> None:
+        self._syncer.submit(start_writeback, fd, offset, size)
 
     def seal(self, writer: ShardWriter) -> None:
         """Seal a shard and take it into the next commit, unless the directory has it already."""
@@ -139,10 +143,8 @@ class ShardDirectory:
         with _write_errors(self.path):
             for writer, entry in zip(self._sealed, self._pending, strict=True):
                 os.replace(writer.path, entry.path)
-            for folder in {entry.path.parent for entry in self._pending}:
-                fsync_directory(folder)
-            fsync_directory(self.path)
-        append_entries(self.path, self._pending)
+        folders = sorted({entry.path.parent for entry in self._pending})
+        append_entries(self.path, self._pending, [*folders, self.path])
         self.entries += self._pending
         self._sealed, self._pending = [], []
 

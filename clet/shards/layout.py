@@ -140,8 +140,10 @@ def _is_seek_table(table: np.ndarray, total: int, most: int, end: int) -> bool:
     """Whether [offset, first, count] rows cover 0 to `total` without gap, at most `most` a frame, all before `end`."""
     if table.ndim != 2 or table.shape[1] != 3 or table.dtype != np.int64:
         return False
-    offsets, firsts, counts = table.T
-    if (offsets < 0).any() or (offsets >= end).any() or (counts < 1).any() or (counts > most).any():
+    if not len(table):
+        return total == 0
+    offsets, firsts, counts = table.T.copy()
+    if offsets.min() < 0 or offsets.max() >= end or counts.min() < 1 or counts.max() > most:
         return False
     ends = np.cumsum(counts)
-    return bool((firsts == ends - counts).all()) and int(counts.sum()) == total
+    return firsts[0] == 0 and int(ends[-1]) == total and np.array_equal(firsts[1:], ends[:-1])

@@ -49,8 +49,10 @@ def merkle_root_of(ids: np.ndarray) -> bytes:
         return merkle_root([row.tobytes() for row in ids])
     from clet.shards.sha256 import digests
 
-    high, low = np.ascontiguousarray(ids).view(">u8").astype(np.uint64).T
-    order = np.lexsort((low, high))
+    high, low = np.ascontiguousarray(np.ascontiguousarray(ids).view(">u8").T, np.uint64)
+    order = np.argsort(high)  # ten times as fast as by both, and of ids that are hashes the halves differ
+    if (np.diff(high[order]) == 0).any():
+        order = np.lexsort((low, high))
     high, low, ids = high[order], low[order], ids[order]
     new = np.concatenate(([True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])))
     level = digests(np.insert(ids[new], 0, 0, axis=1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,10 +91,14 @@ def append_entry(directory: str | Path, entry: ShardEntry) -> None:
     append_entries(directory, [entry])
 
 
-def append_entries(directory: str | Path, entries: Sequence[ShardEntry]) -> None:
-    """Add shards to the manifest, all or none: the file is replaced by one with the new lines behind the old."""
+def append_entries(directory: str | Path, entries: Sequence[ShardEntry], before: Iterable[Path] = ()) -> None:
+    """Add shards to the manifest, all or none: the file is replaced by one with the new lines behind the old.
+
+    Before it is, the names inside the folders `before` are made durable.
+    """
     path = Path(directory, MANIFEST_NAME)
-    write_atomically(path, b"".join(line + b"\n" for line in [*_lines(path), *map(_line, entries)]))
+    body = b"".join(line + b"\n" for line in [*_lines(path), *map(_line, entries)])
+    write_atomically(path, body, before=before)
 
 
 def find_shards(paths: Sequence[str | Path], *, may_be_empty: bool = False) -> list[ShardEntry]:

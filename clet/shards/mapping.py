@@ -22,7 +22,8 @@ _OPEN: OrderedDict[int, memoryview] = OrderedDict()
 _LOCK = threading.Lock()
 
 
-def _most_open() -> int:
+def most_open() -> int:
+    """How many mappings there may be."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1024 if soft == resource.RLIM_INFINITY else max(8, min(1024, soft // 4))
 
@@ -40,7 +41,7 @@ class MappedFile:
             view = _OPEN.get(id(self))
             if view is None:
                 view = _OPEN[id(self)] = self._map()
-                while len(_OPEN) > _most_open():
+                while len(_OPEN) > most_open():
                     _OPEN.popitem(last=False)
             else:
                 _OPEN.move_to_end(id(self))

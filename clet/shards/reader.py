@@ -2,7 +2,8 @@
 
 The file is mapped. A frame's xxh3 and structure are checked when its first window is read (512 KB at a time); from
 then on its windows are gathered straight out of the mapping, however they are shuffled, and in order they are not
-copied at all. Compressed frames are decompressed instead, and the last of them kept (`CACHE_BYTES`).
+copied at all. Compressed frames are decompressed instead, and the last of them kept (`CACHE_BYTES`). Checking takes
+what it takes to fetch the frame and hash it, and 15 us.
 
 Shards may follow each other in one file (`cat a b`): `shards_in` gives a reader for each. Those that do not begin at
 a multiple of four bytes are read as compressed ones are. Calls may come from several threads.
@@ -15,8 +16,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,18 @@ import numpy as np
 import orjson
 
 from clet.batch import Batch
-from clet.container import Kind
+from clet.container import ALIGN, Kind, StoredFrame, stored_frame_at
 from clet.exits import InputError
 from clet.shards.layout import ShardFile
 from clet.shards.mask import is_placed
 from clet.shards.windows import NO_SPANS, Segments, Windows, merged, ranges, take_spans
 
 CACHE_BYTES = 32 << 20
+FRAMES_AT_ONCE = 2  # that are checked before the first of them is read: they stay in a cache of 2 MB
 TABLE_FIELDS = ("id", "source", "origin", "url", "title", "published", "fetched", "license", "raw")
 _U4 = np.dtype("<u4")
-_IDS, _ENDS, _LENGTHS, _ROWS = range(4)
+_NAMES = ("ids", "segment_ends", "segment_lengths", "segment_rows")
+_IDS, _ENDS, _LENGTHS, _ROWS, _MASKED = range(5)
 _NO_MASK = np.zeros((0, 2), _U4)
 
 
@@ -43,9 +46,10 @@ class ShardReader(ShardFile):
     def __init__(self, path: Path, fingerprint: str | None, offset: int | None):
         super().__init__(path, fingerprint, offset)
         self._firsts = np.ascontiguousarray(self._seek_windows[:, 1])
-        size = int(self._seek_windows[0, 2]) if len(self._firsts) else 0
-        # Windows in each frame but the last, as they are written; 0 where frames differ.
-        self._frame_windows = size if (self._firsts == size * np.arange(len(self._firsts))).all() else 0
+        sizes = self._seek_windows[:, 2]
+        size = int(sizes[0]) if len(sizes) else 0
+        # Windows in each frame but the last, which may be shorter; 0 where frames are not so.
+        self._frame_windows = size if (sizes[:-1] == size).all() and (sizes <= size).all() else 0
         self._is_flat = not self._is_zstd and self._base % _U4.itemsize == 0
         # Where ids, ends, lengths and rows of each frame begin, in items from the file's start; 0: not checked yet.
         self._places = np.zeros((len(self._seek_windows), 4), np.int64)
@@ -53,6 +57,7 @@ class ShardReader(ShardFile):
         self._cache: OrderedDict[int, Windows] = OrderedDict()
         self._cached_bytes = 0
         self._lock = threading.Lock()
+        self._name = str(path)
 
     @staticmethod
     def open(path: str | Path, *, fingerprint: str | None = None, offset: int | None = None) -> ShardReader:
@@ -77,26 +82,41 @@ class ShardReader(ShardFile):
         every = np.ndarray(shape, self.dtype, view, 0, (width, width))  # row i: the window that begins at item i
         return Windows(every[starts], lambda: self._segments(frames, inside))
 
-    def read_into(self, out: np.ndarray, rows: np.ndarray, indices: np.ndarray) -> Callable[[], Segments]:
-        """Copy the ids of windows `[n]` into `out[rows]`; what gives their segments. Raises as `windows`.
+    @property
+    def frame_windows(self) -> int:
+        """Windows in each frame but the last; 0 where windows cannot be read from where they are mapped."""
+        return self._frame_windows if self._is_flat else 0
 
-        Of uncompressed shards this is the fastest way.
+    @property
+    def num_frames(self) -> int:
+        """Frames of windows."""
+        return len(self._seek_windows)
+
+    def layout(self, indices: np.ndarray) -> Segments:
+        """The segments of windows `[n]`, whose frames have been checked, of a shard with `frame_windows`."""
+        return self._segments(*self._find(indices))
+
+    def check_size(self) -> None:
+        """Raise InputError where the file is shorter than when it was opened."""
+        self._file.view()
+
+    def mapped(self, frames: np.ndarray) -> tuple[memoryview, np.ndarray]:
+        """The mapping, and where in it the ids of each frame begin, in bytes: `[frames]`, 0 where not checked yet.
+
+        `frames`, of a shard with `frame_windows`, are checked. Raises InputError on damage.
         """
-        from clet.shards.gather import copy_windows  # numba, which takes longer to load than many reads
-
-        if not self._is_flat:
-            found = self.windows(indices)
-            out[rows] = found.ids
-            return lambda: found.layout
-        frames, inside = self._find(indices)
-        starts, view = self._starts(frames, inside), self._file.view()
-        copy_windows(np.frombuffer(view, self.dtype, len(view) // self.dtype.itemsize), starts, rows, out)
-        return lambda: self._segments(frames, inside)
+        self._check_flat(frames[self._places[frames, _IDS] == 0])
+        return self._file.view(), self._places[:, _IDS] * self.dtype.itemsize
 
     def all_windows(self) -> Iterator[Windows]:
         """All windows in order, one frame at a time; those of an uncompressed shard are not copied."""
-        for frame in range(len(self._seek_windows)):
-            yield self._decode(frame)
+        if not self._is_flat:
+            yield from map(self._decode, range(self.num_frames))
+            return
+        for first in range(0, self.num_frames, FRAMES_AT_ONCE):
+            frames = np.arange(first, min(first + FRAMES_AT_ONCE, self.num_frames))
+            self._check_flat(frames[self._places[frames, _IDS] == 0])
+            yield from self._flat(frames)
 
     def _find(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The frame of each window, and its number there. Raises IndexError out of range."""
@@ -111,8 +131,7 @@ class ShardReader(ShardFile):
         """Where windows begin in the file, in items; their frames are checked."""
         places = self._places[frames, _IDS]
         if not places.all():
-            for frame in np.unique(frames[places == 0]).tolist():
-                self._decode(frame)
+            self._check_flat(np.unique(frames[places == 0]))
             places = self._places[frames, _IDS]
         return places + inside * self.seq_len
 
@@ -130,7 +149,7 @@ class ShardReader(ShardFile):
             return Segments(total, lengths, rows)
         spans = [NO_SPANS]
         for place, (frame, window) in enumerate(zip(frames.tolist(), inside.tolist(), strict=True)):
-            there = take_spans(self._masked[frame], np.asarray([window]), self.seq_len)
+            there = take_spans(self._masked.get(frame, NO_SPANS), np.asarray([window]), self.seq_len)
             spans.append(there + place * self.seq_len)
         return Segments(total, lengths, rows, np.concatenate(spans))
 
@@ -162,49 +181,133 @@ class ShardReader(ShardFile):
         return decoded
 
     def _decode(self, frame: int) -> Windows:
-        """All windows of a frame, checked; in a flat shard its places are known from then on."""
+        """All windows of a frame that is compressed or not aligned, checked."""
         offset, first, size = self._seek_windows[frame].tolist()
         got, _ = self._frame_at(offset, Kind.WINDOWS)
         try:
-            arrays = got.arrays
-            ids, ends, lengths, rows = (arrays[n] for n in ("ids", "segment_ends", "segment_lengths", "segment_rows"))
+            ids, ends, lengths, rows = (got.arrays[name] for name in _NAMES)
             if got.info["first"] != first or ids.shape != (size, self.seq_len) or ids.dtype != self.dtype:
                 raise ValueError("not the windows that the footer names")
             if not ends.dtype == lengths.dtype == rows.dtype == _U4 or ends.shape != (size,):
                 raise ValueError("segments of another type")
-            self._check(ids, ends, lengths, rows)
-            masked = arrays.get("masked", _NO_MASK)
-            if not is_placed(masked, size, self.seq_len):
-                raise ValueError("masked spans out of order or range")
-            if self._is_flat:
-                self._masked[frame] = masked.astype(np.int64)
-                self._note(frame, (ids, ends, lengths, rows))
+            if lengths.ndim != 1 or rows.shape != lengths.shape:
+                raise ValueError("segments of unequal length")
+            self._judge(ids, ends, lengths, rows)
+            masked = self._placed(got.arrays.get("masked", _NO_MASK), size)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{self.path}: malformed windows at byte {self._base + offset}: {error}") from None
-        return Windows(ids, lambda: Segments(*(each.astype(np.int64) for each in (ends, lengths, rows, masked))))
+            raise self._malformed(offset, error) from None
+        return Windows(ids, lambda: Segments(*(each.astype(np.int64) for each in (ends, lengths, rows)), masked))
 
-    def _check(self, ids: np.ndarray, ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> None:
-        """Raise ValueError unless the segments fit the windows, the document table and the vocabulary."""
-        if lengths.ndim != 1 or rows.shape != lengths.shape:
-            raise ValueError("segments of unequal length")
-        fit = _fit_windows
-        if self._is_flat and "clet.kernels" in sys.modules:  # else they would be loaded for longer than they save
-            from clet.shards.gather import fit_windows as fit
-        if not fit(ends, lengths, rows, self.seq_len, self.num_documents):
+    def _flat(self, frames: np.ndarray) -> Iterator[Windows]:
+        """All windows of each of some checked frames of a flat shard, as they lie in the mapping."""
+        view, width = self._file.view(), self.dtype.itemsize
+        sizes, places = self._seek_windows[frames, 2].tolist(), self._places[frames, _IDS].tolist()
+        for frame, size, place in zip(frames.tolist(), sizes, places, strict=True):
+            ids = np.ndarray((size, self.seq_len), self.dtype, view, place * width)
+            yield Windows(ids, partial(self._segments_of, frame, size))
+
+    def _segments_of(self, frame: int, size: int) -> Segments:
+        """The segments of all windows of a checked frame."""
+        return self._segments(np.full(size, frame), np.arange(size))
+
+    def _check_flat(self, frames: np.ndarray) -> None:
+        """Check frames of a flat shard; their places are known from then on."""
+        if not len(frames):
+            return
+        view = self._file.view()
+        ids = np.frombuffer(view, self.dtype, len(view) // self.dtype.itemsize)
+        numbers = np.frombuffer(view, _U4, len(view) // _U4.itemsize)
+        done = 0
+        while done < len(frames):
+            if "clet.kernels" in sys.modules:  # else they would be loaded for longer than they save
+                from clet.shards.check import check_frames
+
+                done += check_frames(
+                    np.frombuffer(view, np.uint8),
+                    ids,
+                    numbers,
+                    self._base,
+                    self._seek_windows,
+                    frames[done:],
+                    self.seq_len,
+                    self.num_documents,
+                    self.vocab_size,
+                    self._places,
+                )
+            if done < len(frames):
+                self._check_one(int(frames[done]), view, ids, numbers)
+                done += 1
+
+    def _check_one(self, frame: int, view: memoryview, ids: np.ndarray, numbers: np.ndarray) -> None:
+        """The same for one frame, whatever its JSON looks like. Raises InputError where it is not right."""
+        offset, first, size = self._seek_windows[frame].tolist()
+        got = stored_frame_at(view, self._name, self._base + offset)
+        try:
+            if got.kind is not Kind.WINDOWS or got.info["first"] != first:
+                raise ValueError("not the windows that the footer names")
+            begin, ends, lengths, rows, segments, masked, num_masked = self._find_arrays(got, size)
+            parts = numbers[ends : ends + size], numbers[lengths:][:segments], numbers[rows:][:segments]
+            self._judge(ids[begin : begin + size * self.seq_len], *parts)
+            if num_masked:
+                self._masked[frame] = self._placed(numbers[masked:][: 2 * num_masked].reshape(-1, 2), size)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise self._malformed(offset, error) from None
+        # The place of the ids comes last: it tells other threads that all are there.
+        self._places[frame, _ENDS:] = ends, lengths, rows
+        self._places[frame, _IDS] = begin
+
+    def _find_arrays(self, got: StoredFrame, size: int) -> tuple[int, int, int, int, int, int, int]:
+        """Where the ids of a frame begin, in ids of the file; where ends, lengths and rows do, in u32 of the file, and
+        how many segments there are; where masked spans do, and how many.
+
+        Raises ValueError, IndexError or TypeError unless the arrays are those of `size` windows, in their order, each
+        behind the other.
+        """
+        told = got.arrays
+        segments, num_masked = told[_ROWS][2][0], told[_MASKED][2][0] if len(told) > _MASKED else 0
+        if type(segments) is not int or type(num_masked) is not int or min(segments, num_masked) < 0:
+            raise ValueError("arrays of no size")
+        ends = _aligned(size * self.seq_len * self.dtype.itemsize)
+        lengths = ends + _aligned(4 * size)
+        rows = lengths + _aligned(4 * segments)
+        masked = rows + _aligned(4 * segments)
+        expected = [
+            ["ids", self.dtype.str, [size, self.seq_len], 0],
+            ["segment_ends", "<u4", [size], ends],
+            ["segment_lengths", "<u4", [segments], lengths],
+            ["segment_rows", "<u4", [segments], rows],
+        ]
+        if len(told) > _MASKED:
+            expected.append(["masked", "<u4", [num_masked, 2], masked])
+        start = got.start
+        if told != expected or start + masked + _aligned(8 * num_masked) != got.end or start % 4:
+            raise ValueError("not the arrays of its windows")
+        fours = start // 4
+        return (
+            start // self.dtype.itemsize,
+            fours + ends // 4,
+            fours + lengths // 4,
+            fours + rows // 4,
+            segments,
+            fours + masked // 4,
+            num_masked,
+        )
+
+    def _judge(self, ids: np.ndarray, ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray) -> None:
+        """Raise ValueError unless the segments fit the windows and the document table, and ids the vocabulary."""
+        if not _fit(ends, lengths, rows, self.seq_len, self.num_documents):
             raise ValueError("segments out of range")
         if int(ids.max()) >= self.vocab_size:
             raise ValueError("an id is out of range")
 
-    def _note(self, frame: int, arrays: Sequence[np.ndarray]) -> None:
-        """Remember where in the file the arrays of a checked frame are, in items."""
-        view, places = self._file.view(), [array.__array_interface__["data"][0] for array in arrays]
-        base = np.frombuffer(view, np.uint8, 1).__array_interface__["data"][0]
-        if not (base < min(places) and max(places) < base + len(view)):
-            raise ValueError("compressed, in a shard that says it is not")
-        items = [(place - base) // array.itemsize for place, array in zip(places, arrays, strict=True)]
-        # The place of the ids comes last: it tells other threads that all are there.
-        self._places[frame, _ENDS:] = items[_ENDS:]
-        self._places[frame, _IDS] = items[_IDS]
+    def _placed(self, masked: np.ndarray, size: int) -> np.ndarray:
+        """Masked spans of a frame of `size` windows, as int64. Raises ValueError where they are none."""
+        if not is_placed(masked, size, self.seq_len):
+            raise ValueError("masked spans out of order or range")
+        return masked.astype(np.int64)
+
+    def _malformed(self, offset: int, why: Exception) -> InputError:
+        return InputError(f"{self.path}: malformed windows at byte {self._base + offset}: {why}")
 
     # ---- documents
 
@@ -239,8 +342,12 @@ class ShardReader(ShardFile):
             yield part
 
 
-def _fit_windows(ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray, seq_len: int, num_documents: int) -> bool:
-    """The same as the kernel of this name."""
+def _aligned(num_bytes: int) -> int:
+    return -(-num_bytes // ALIGN) * ALIGN
+
+
+def _fit(ends: np.ndarray, lengths: np.ndarray, rows: np.ndarray, seq_len: int, num_documents: int) -> bool:
+    """The same as the kernel `check.fit`."""
     if ends[-1] != len(lengths) or ends[0] < 1 or (ends[1:] <= ends[:-1]).any():
         return False
     if lengths.min() < 1 or rows.max() >= num_documents:

@@ -60,9 +60,9 @@ class TableWriter:
             stop = min(max(fit, start + 1), start + TABLE_RECORDS, size)
             if stop == size and not last:
                 break
-            self._frames.append((stop - start, _frame(heads.take(np.arange(start, stop)), tokens[start:stop])))
+            self._frames.append((stop - start, _frame(heads.part(start, stop), tokens[start:stop])))
             start = stop
-        self._heads, self._tokens = [heads.take(np.arange(start, size))], [tokens[start:]]
+        self._heads, self._tokens = [heads.part(start, size)], [tokens[start:]]
         self._waiting, self._waiting_bytes = size - start, len(self._heads[0].values)
 
 

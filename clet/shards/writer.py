@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,31 @@ from clet.shards.pack import new_room
 from clet.shards.table import TableWriter
 from clet.sinks import write_all
 
+WRITE_BACK_BYTES = 8 << 20  # so that the disk works while windows are packed, in pieces that suit it
+
 Parts = Sequence[bytes | memoryview]
 
 
 class ShardWriter:
     """Writes one shard file: add to `table`, fill `room` and `flush`, again and again, then `seal` and `sync`.
 
-    `compressors` compress frames side by side, which changes no byte. Raises WriteError; `abort` leaves no file.
+    `compressors` compress frames side by side, which changes no byte. `write_back` is called with (descriptor, offset,
+    size) for each `WRITE_BACK_BYTES` written. Raises WriteError; `abort` leaves no file.
     """
 
-    def __init__(self, path: Path, params: ShardParams, compressors: Executor | None = None, ahead: int = 4):
+    def __init__(
+        self,
+        path: Path,
+        params: ShardParams,
+        compressors: Executor | None = None,
+        ahead: int = 4,
+        write_back: Callable[[int, int, int], None] | None = None,
+    ):
         self.path, self.params = path, params
         self.room = new_room(windows_per_frame(params.seq_len, params.level is not None), params.seq_len, params.dtype)
         self._compressors = compressors if params.level is not None else None
         self._ahead = ahead
+        self._write_back, self._written_back = write_back, 0  # up to that byte
         self.table = TableWriter()
         self._mask = MaskWriter()
         self._digest = hashlib.sha256()
@@ -180,3 +191,6 @@ class ShardWriter:
             self._digest.update(part)
         self._at += sum(map(len, frame))
         self._num_frames += 1
+        if self._write_back and self._at - self._written_back >= WRITE_BACK_BYTES:
+            self._write_back(self._fd, self._written_back, self._at - self._written_back)
+            self._written_back = self._at

@@ -19,7 +19,7 @@ Job = Callable[[], Any]
 
 
 class Aside:
-    """One thread and its queue. `stalled_s` is how long the loop has waited for it."""
+    """One thread and its queue. `stalled_s` is how long the loop has waited for it, and made copies for it."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="clet-aside")

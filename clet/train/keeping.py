@@ -8,6 +8,7 @@ moments once; it is made on the device if there is room, and lives until it is w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,7 @@ class Keeper:
         if saved and not keep:
             return None
         self._aside.wait()
+        began = time.perf_counter()
         outer_values, outer_tensors = self._outer.state() if self._outer else ({}, {})
         tensors = {
             "weights": _copies(learned_state(self._model)),
@@ -81,6 +83,7 @@ class Keeper:
             "outer": outer_tensors,
             "breaker": {"unigram": torch.from_numpy(self._breaker.unigram.counts.copy())},
         }
+        self._aside.stalled_s += time.perf_counter() - began
         if not saved:
             position = progress.position
             values = {

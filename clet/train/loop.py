@@ -391,7 +391,11 @@ class Trainer:
         progress.release_due = True
         copied = self._keeper.save(progress, verified=verified, keep=True)
         lines = self._branch()
-        candidate = Candidate(twin(self.model), self._source, self.position.step, lines, self._describer())
+        weights = None if lines else copied["weights"]  # without a branch they are what the copy has
+        if weights is not None and any(each.device != self.model.head_weight.device for each in weights.values()):
+            weights = None  # there was no room beside the model
+        released = twin(self.model, weights)
+        candidate = Candidate(released, self._source, self.position.step, lines, self._describer())
         if lines:
             self._keeper.put_back_copy(copied)
         if lines and self.around.stop.is_set():

@@ -6,7 +6,7 @@ from. So the table of documents survives the shards; windows of a shard that is 
 lay in them is not any more, and that is said.
 
 `verify` trusts none of the summaries: it recomputes the lineage root of release.json from steps.jsonl and the shards,
-checks the shards from first byte to last, and hashes the weights.
+checks the shards from first byte to last, compares the run's copies of their document tables, and hashes the weights.
 
 Memory: the documents of one release, about 500 bytes each.
 """
@@ -203,10 +203,14 @@ def verify(run: Path, release: Release, trust: str | None = None) -> list[str]:
         of_shard = windows.get(prefix)
         if not of_shard:
             continue
+        documents = None
         try:
-            ids.update(_verified_ids(shard, sorted(of_shard)))
+            reader = _verified(shard)
+            documents = reader.documents()
+            ids.update(_ids_in(reader, documents, set(of_shard)))
         except CletError as error:
             wrong.append(str(error))
+        wrong += _kept(run, shard, documents)
     root = merkle_root(ids).hex()
     if root != facts.get("lineage_root"):
         wrong.append(f"{release.path / FACTS}: lineage root {facts.get('lineage_root')}, recomputed {root}")
@@ -255,21 +259,42 @@ def _claimed(release: Release) -> dict[str, Any]:
         raise InputError(f"{release.path / FACTS}: no list of shards learned from; restore it from a copy") from None
 
 
-def _verified_ids(shard: Shard, indices: list[int]) -> Iterator[bytes]:
-    """Ids of the documents in the windows named, after the shard was found whole and its root recomputed."""
+def _verified(shard: Shard) -> ShardReader:
+    """The reader of a shard whose frames fill its file and whose documents have its root."""
     reader = _reader(shard)
     reader.check_layout()
-    ids = [bytes.fromhex(row["id"]) for row in reader.documents()]
-    if merkle_root(ids).hex() != reader.root:
+    if merkle_root(bytes.fromhex(row["id"]) for row in reader.documents()).hex() != reader.root:
         raise InputError(f"{shard.path}: its documents do not have the root {reader.root}")
+    return reader
+
+
+def _ids_in(reader: ShardReader, documents: list[dict[str, Any]], indices: set[int]) -> set[bytes]:
+    """Ids of the documents in the windows named; every window is read and checked."""
     learned: set[int] = set()
-    wanted, at = set(indices), 0
+    at = 0
     for part in reader.all_windows():
         for members in part.documents:
-            if at in wanted:
+            if at in indices:
                 learned.update(members.tolist())
             at += 1
-    return (ids[row] for row in learned)
+    return {bytes.fromhex(documents[row]["id"]) for row in learned}
+
+
+def _kept(run: Path, shard: Shard, documents: list[dict[str, Any]] | None) -> list[str]:
+    """What is wrong with the document table that a run kept of a shard; `documents` is the shard's own, if known."""
+    path = run / "documents" / f"{shard.root}.jsonl.zst"
+    try:
+        table = read_documents(run, shard.root)
+        root = merkle_root(bytes.fromhex(row["id"]) for row in table).hex()
+    except InputError as error:
+        return [str(error)]
+    except ValueError:
+        return [f"{path}: damaged: not a table of documents"]
+    if root != shard.root:
+        return [f"{path}: its documents have Merkle root {root}, their shard has {shard.root}"]
+    if documents is not None and table != documents:
+        return [f"{path}: differs from the document table of {shard.path}"]
+    return []
 
 
 def _weights(directory: Path) -> str:

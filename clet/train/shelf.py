@@ -7,6 +7,7 @@ at for replay.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,12 +52,12 @@ class Shelf:
         return set(self._gone)
 
     def reader(self, root: str) -> ShardReader:
-        """The reader of a shard. Raises InputError where it does not fit the run, UsageError where it is gone."""
+        """The reader of a shard. Raises InputError where it is gone or does not fit the run."""
         with self._lock:
             if (reader := self._readers.get(root)) is not None:
                 return reader
             path = self._paths[root]
-        reader = ShardReader.open(path, fingerprint=self._fingerprint)
+        reader = open_listed(path, self._fingerprint)
         if reader.root != root:
             raise InputError(f"{path}: has root {reader.root[:12]}, the run knows it as {root[:12]}; it was replaced")
         if reader.seq_len != self.seq_len:
@@ -108,6 +109,13 @@ class Shelf:
         if root not in self._gone:
             self._gone.add(root)
             log.warn(f"{self._paths[root]}: {why}; its {root[:12]} will not be replayed")
+
+
+def open_listed(path: str, fingerprint: str) -> ShardReader:
+    """A shard that a manifest or a run names. Raises InputError where it is gone: then what names it is not whole."""
+    if not os.path.exists(path):
+        raise InputError(f"{path}: missing, though it is listed to be learned; restore it from a copy")
+    return ShardReader.open(path, fingerprint=fingerprint)
 
 
 def _scores(reader: ShardReader) -> np.ndarray:

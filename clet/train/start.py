@@ -29,7 +29,7 @@ from clet.train.feed import Segment, Shard
 from clet.train.rundir import RunDirectory
 from clet.train.settings import ADAPTERS, Settings
 from clet.train.share import divide, first_window, part_of
-from clet.train.shelf import Shelf
+from clet.train.shelf import Shelf, open_listed
 
 # Adapters learn at ten times the rate of fine-tuning all weights (Schulman et al. 2025, "LoRA Without Regret", at alpha
 # 32). What stands below for all weights is a rate of pre-training; 4 times that is 1e-3 at a width of 1024, 2.5e-4 at
@@ -162,8 +162,7 @@ def open_model(source: Path, settings: Settings, device: torch.device, seed: int
         )
     model.recompute = settings.recompute
     if settings.compile:
-        for layer in model.model.layers:
-            layer.compile()
+        model.compile_layers()
     return model
 
 
@@ -227,7 +226,7 @@ def add_new_shards(
             )
     if not new:
         return None
-    first = ShardReader.open(next(iter(new.values())).path, fingerprint=run.facts["tokenizer"])
+    first = open_listed(next(iter(new.values())).path, run.facts["tokenizer"])
     seq_len = run.facts["seq_len"] or first.seq_len
     if seq_len > config.max_positions:
         raise InputError(f"{first.path}: windows of {seq_len} tokens, the model has {config.max_positions} positions")

@@ -132,6 +132,7 @@ def test_all_gives_everything_shown_one_verdict(prioritize, clet):
 @pytest.mark.parametrize(
     "arguments",
     [
+        "judge fit --good held.jsonl --bad held.jsonl -o held.jsonl",
         "judge verdict 12 good --state s",
         f"judge verdict {'a' * 32} good --state s",
         f"judge verdict {'a' * 32} maybe --state s",

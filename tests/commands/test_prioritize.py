@@ -154,3 +154,15 @@ def test_a_fleet_plans_for_what_the_day_has_left(lines, clet, tmp_path):
     assert b"lane new: 0 tokens" in second.stderr
     assert b"lane old: 100 tokens" in second.stderr
     assert summary(second)["tokens"] == 100
+
+
+def test_tokens_of_another_tokenizer_are_refused_and_nothing_is_committed(lines, clet, record, tmp_path):
+    other = [orjson.dumps(record(f"other {i}", ids=[i] * 50, fp="of another")) + b"\n" for i in range(3)]
+    assert clet("prioritize", "--state", "s", "-o", "1.clet", input=b"".join(lines[:20])).returncode == 0
+    kept = (tmp_path / "s" / "HEAD").read_bytes()
+    for input in (lines[20:25] + other, other):
+        done = clet("prioritize", "--state", "s", "-o", "2.clet", input=b"".join(input))
+        assert done.returncode == 65 and len(done.stderr.splitlines()) == 1
+        assert b"of another" in done.stderr and not (tmp_path / "2.clet").exists()
+    assert (tmp_path / "s" / "HEAD").read_bytes() == kept
+    assert clet("prioritize", "-o", "2.clet", input=b"".join(lines[20:25] + other)).returncode == 65

@@ -126,3 +126,25 @@ def test_the_audit_traces_documents_and_verifies(place):
     tampered = clet(place, "audit", "run", "--verify")
     facts.write_bytes(honest)
     assert tampered.returncode == 65 and b"recomputed 24" in tampered.stderr
+
+
+def test_a_shard_that_the_manifest_lists_and_is_not_there_is_damage_in_one_line(place, tmp_path):
+    make_shards(tmp_path / "shards", [story(i) for i in range(4)], model=place / "model")
+    shard = min((tmp_path / "shards").glob("*/*.clet"))
+    shard.unlink()
+    done = clet(place, "train", tmp_path / "shards", "--model", "model", "--run", tmp_path / "run", "-q")
+    assert done.returncode == 65, done.stderr
+    (line,) = done.stderr.decode().splitlines()
+    assert str(shard) in line and "missing, though it is listed" in line
+
+
+def test_verification_of_a_run_with_a_damaged_document_table_ends_with_65(place):
+    table = min((place / "run" / "documents").iterdir())
+    whole = table.read_bytes()
+    table.write_bytes(whole[:-7])
+    done = clet(place, "audit", "run", "--verify")
+    table.write_bytes(whole)
+    assert done.returncode == 65, done.stderr
+    (line,) = done.stderr.decode().splitlines()
+    assert table.name in line and "damaged" in line
+    assert clet(place, "audit", "run", "--verify").returncode == 0

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from clet.model import packed as packed_module
 from clet.model import rotary as rotary_module
 from clet.model.attention import attention_scope, segment_mask
+from clet.model.documents import Documents
 from clet.model.norm import RMSNorm
 from clet.model.rotary import rotate
 
@@ -66,7 +67,7 @@ def test_attention_by_document_and_its_gradients_equal_the_masked_reference(monk
         for heads in (4, num_kv_heads, num_kv_heads)
     )
     upstream = torch.randn(2, 16, 4, 8, generator=generator)
-    ours = packed_module.packed_attention(q, k, v, packed_module.document_blocks(segments))
+    ours = packed_module.packed_attention(q, k, v, Documents.of(segments))
     reference = F.scaled_dot_product_attention(
         *(x.double().transpose(1, 2) for x in (q, k, v)), attn_mask=segment_mask(segments), enable_gqa=True
     ).transpose(1, 2)
@@ -79,7 +80,7 @@ def test_attention_by_document_and_its_gradients_equal_the_masked_reference(monk
 
 def test_blocks_cover_every_token_once():
     segments = torch.tensor([[0] * 300 + [1] * 5, [0] * 305])
-    covered = [(b.row, t) for b in packed_module.document_blocks(segments) for t in range(b.start, b.end)]
+    covered = [(b.row, t) for b in packed_module.document_blocks(Documents.of(segments)) for t in range(b.start, b.end)]
     assert sorted(covered) == [(row, t) for row in range(2) for t in range(305)]
 
 

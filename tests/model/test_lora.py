@@ -187,6 +187,23 @@ def test_a_twin_learns_alone_and_shares_what_is_frozen(tiny, random_ids, experts
     assert sum(p.nbytes for p in shared) == lora.base_bytes(model)
 
 
+@pytest.mark.parametrize("adapted", [False, True])
+def test_a_twin_takes_over_copies_that_exist_already(tiny, random_ids, adapted):
+    model = tiny()
+    if adapted:
+        attach(model, LoraConfig(2, 4.0), seed=1)
+    copies = {name: tensor.detach().clone() for name, tensor in lora.learned_state(model).items()}
+    other = lora.twin(model, copies)
+    assert all(tensor.data_ptr() == copies[name].data_ptr() for name, tensor in lora.learned_state(other).items())
+    before = state_root(other)
+    with torch.no_grad():
+        assert torch.equal(other(random_ids(1, 8)), model(random_ids(1, 8)))
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(1.0)
+    assert state_root(other) == before
+
+
 def test_a_model_without_adapters_is_its_own_merged_form(tiny):
     model = tiny()
     assert lora.merged(model) is model and not lora.is_adapted(model)

@@ -7,13 +7,15 @@ from priority_runs import START, run, story
 
 from clet import seeds
 from clet.priority import burst, flood, topics
-from clet.priority.burst import DOCUMENTS, new_bursts, still_alarming, tag_of, watch
+from clet.priority.burst import DOCUMENTS, new_bursts, still_alarming, tag_of, turn, watch
+from clet.priority.counts import count_of
 from clet.priority.lookalike import KEYS, family_keys
 from clet.priority.novelty import pair_hash, triple_hash
 from clet.priority.order import Knowledge
 from clet.priority.poison_budget import Limits
 from clet.priority.policy import Policy
 from clet.priority.topics import assign, new_topics
+from clet.priority.triples import COUNTS
 
 
 def grams_of(ids):
@@ -73,12 +75,13 @@ def uses(b, number, *, origin, family=None, trusted=False, day=0, phrase=(7, 8, 
     """Watch a document that uses the phrase among words of its own."""
     words = [*range(1000 * number, 1000 * number + 5), *phrase, *range(1000 * number + 10, 1000 * number + 15)]
     _, triples = grams_of(words)
-    seen = np.full(len(words), 0.0 if rare else 99.0, np.float32)
-    family, best, alarms = np.uint64(number if family is None else family), -1, []
-    for begin, end in ((0, 7), (7, len(words))):  # in pieces, as `assess` does
-        alarm, best = watch(b, triples, seen, begin, end, len(words), 1.0, number, day, origin, family, trusted, best)
-        alarms.append(alarm)
-    return any(alarms), best, tag_of(b, best)
+    if not rare:
+        b.blocks.view(np.uint16)[:, :COUNTS] = count_of(np.float32(99.0))
+    family = np.uint64(number if family is None else family)
+    three, met = np.zeros(len(words), np.uint16), np.zeros(len(words), np.uint64)
+    turn(b, day)
+    alarm, best = watch(b, triples, len(words), 1.0, day, origin, family, trusted, three, met)
+    return alarm, best, tag_of(b, best)
 
 
 def test_a_phrase_nobody_used_in_unrelated_documents_of_several_origins_is_a_burst():
@@ -121,6 +124,17 @@ def test_copies_one_origin_familiar_phrases_and_proven_users_make_no_burst():
 def test_a_trigger_spread_thinner_than_the_window_is_not_seen():
     b = new_bursts()
     assert not any(uses(b, n, origin=n, day=n * burst.WINDOW_DAYS // 2)[0] for n in range(1, 40))
+
+
+def test_places_that_outlived_the_window_are_not_taken_for_new_ones_when_their_day_comes_round():
+    b = new_bursts()
+    for n in range(1, DOCUMENTS):
+        uses(b, n, origin=n, day=1000)
+    for day in range(1001, 1257, 10):
+        turn(b, day)
+    assert not uses(b, DOCUMENTS, origin=DOCUMENTS, day=1256)[0]  # 256 days later: 8 bits cannot tell
+    turn(b, 1256 + 256)  # and at once
+    assert not b.blocks[:, 1].any()
 
 
 def test_look_alikes_share_keys_and_others_do_not():

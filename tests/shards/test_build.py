@@ -200,7 +200,7 @@ def _die_in(path, batch, module_name, function):
     [
         ("clet.shards.table", "merkle_root_of"),  # windows are written, the shard is not sealed
         ("clet.shards.directory", "shard_path"),  # one shard is sealed
-        ("clet.shards.directory", "fsync_directory"),  # files have their names, the manifest does not know them
+        ("clet.state", "fsync_directory"),  # files have their names, the manifest does not know them
         ("clet.shards.directory", "append_entries"),
     ],
 )

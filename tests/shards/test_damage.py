@@ -115,7 +115,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_told(small_shard):
 
 
 def test_many_readers_share_few_mappings(small_shard, monkeypatch, tmp_path):
-    monkeypatch.setattr(mapping, "_most_open", lambda: 3)
+    monkeypatch.setattr(mapping, "most_open", lambda: 3)
     paths = [tmp_path / f"{i}.clet" for i in range(6)]
     for path in paths:
         path.write_bytes(small_shard.path.read_bytes())

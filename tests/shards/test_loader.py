@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clet.exits import UsageError
+from clet.exits import InputError, UsageError
 from clet.shards import loader as loader_module
 from clet.shards.loader import Loader
 from clet.shards.place import Place
@@ -58,6 +59,52 @@ def test_windows_are_those_that_their_numbers_name(shards, every, seed, ahead, m
     assert sorted(numbers) == list(range(len(every)))
     assert windows == [every[number] for number in numbers]
     assert (numbers == sorted(numbers)) == (seed is None)
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+@pytest.mark.parametrize("most", [1024, 1], ids=["mapped", "more than may be mapped"])
+def test_batches_of_mapped_shards_are_those_of_shards_that_are_read_one_by_one(shards, seed, most, monkeypatch):
+    monkeypatch.setattr(loader_module, "most_open", lambda: most)
+    monkeypatch.setattr(loader_module, "AHEAD_TOKENS", 300)
+    stored = [ShardReader.open(shard.path) for shard in shards if shard.frame_windows and shard.offset is None]
+    assert len(stored) > 3
+    expected = []
+    for shard in stored:
+        windows = shard.windows(range(shard.num_windows))
+        expected += zip(windows.ids.tolist(), windows.loss_mask.tolist(), map(list, windows.documents), strict=True)
+    numbers, windows = read(Loader(stored, batch=7, seed=seed))
+    assert sorted(numbers) == list(range(len(expected)))
+    assert windows == [expected[number] for number in numbers]
+    assert any(not all(mask[: len(ids)]) for ids, mask, _ in windows)
+    out = np.empty((7, stored[0].seq_len), stored[0].dtype)
+    reused = []
+    for portion in Loader(stored, batch=7, seed=seed, out=out):
+        assert np.shares_memory(portion.windows.ids, out)
+        reused += portion.windows.ids.tolist()
+    assert reused == [ids for ids, _, _ in windows]
+
+
+def test_a_damaged_frame_is_refused_before_a_window_of_it_is_given(shards, tmp_path):
+    shard = shards[0]
+    shard.windows([0])
+    body = bytearray(shard.path.read_bytes())
+    body[int(shard._places[0, 0]) * shard.dtype.itemsize] ^= 1
+    damaged = tmp_path / "damaged.clet"
+    damaged.write_bytes(body)
+    with pytest.raises(InputError, match="checksum of the frame"):
+        next(iter(Loader([ShardReader.open(damaged)], batch=1)))
+
+
+def test_an_array_for_batches_of_another_shape_is_refused(shards):
+    seq_len, dtype = shards[0].seq_len, shards[0].dtype
+    for out in (
+        np.empty((3, seq_len), dtype),
+        np.empty((2, seq_len + 1), dtype),
+        np.empty((2, seq_len), np.int64),
+        np.empty((2, 2 * seq_len), dtype)[:, ::2],
+    ):
+        with pytest.raises(ValueError, match="out is not"):
+            Loader(shards, batch=2, out=out)
 
 
 def test_a_seed_and_an_epoch_are_an_order(shards):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from clet.exits import InputError, UsageError
 from clet.shards import reader as reader_module
-from clet.shards.gather import fit_windows
+from clet.shards.check import fit
 from clet.shards.reader import ShardReader
 from clet.shards.verify import verify_shard
 
@@ -74,12 +74,11 @@ def test_windows_come_in_the_order_asked_for_from_few_frames(small_shard):
 
 def test_only_the_frames_needed_are_read(small_shard, monkeypatch):
     reader = ShardReader.open(small_shard.path)
-    read = []
-    frame_at = reader._frame_at
-    monkeypatch.setattr(reader, "_frame_at", lambda offset, kind: (read.append(offset), frame_at(offset, kind))[1])
+    read, check = [], reader._check_flat
+    monkeypatch.setattr(reader, "_check_flat", lambda frames: (read.extend(frames.tolist()), check(frames)))
     reader.windows([0, 1])
     reader.windows([1])
-    assert read == [reader._seek_windows[0, 0]]
+    assert read == [0]
 
 
 @pytest.fixture
@@ -164,7 +163,8 @@ def test_both_checks_of_segments_agree_on_damaged_ones():
         if rng.random() < 0.7:
             column = (ends, lengths, rows)[rng.integers(3)]
             column[rng.integers(len(column))] = rng.choice([0, 1, 5, 9, 2**31, 2**32 - 1])
-        arguments = (ends, lengths, rows, 10, 9)
-        verdicts.append(plain := reader_module._fit_windows(*arguments))
-        assert fit_windows(*arguments) == plain, arguments
+        verdicts.append(plain := reader_module._fit(ends, lengths, rows, 10, 9))
+        numbers = np.concatenate((ends, lengths, rows))  # as they lie in a file
+        places = np.cumsum([0, len(ends), len(lengths)]).tolist()
+        assert fit(numbers, *places, 6, len(lengths), 10, 9) == plain, (ends, lengths, rows)
     assert 300 < sum(verdicts) < 2700

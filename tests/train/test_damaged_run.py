@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+import zstandard
 from tiny_run import make_model_dir, step_lines, story
 
 from clet import release as releases
@@ -119,6 +120,29 @@ def test_an_audit_without_its_records_says_which_are_missing(run, name):
         path.unlink()
     with pytest.raises(InputError, match=name):
         list(documents_behind(run, releases.read_release(run, 1)))
+
+
+def test_a_damaged_copy_of_a_document_table_is_found_by_verification(run):
+    path, release = min((run / "documents").iterdir()), releases.read_release(run, 1)
+    assert verify(run, release) == []
+    whole = path.read_bytes()
+    rows = zstandard.ZstdDecompressor().decompress(whole).splitlines(keepends=True)
+    other_title = orjson.dumps(orjson.loads(rows[0]) | {"title": "another"}) + b"\n"
+    for body, why in [
+        (whole[:-5], "damaged"),
+        (b"{}", "damaged"),
+        (_zstd([b'{"id":"x"}\n', *rows[1:]]), "damaged"),
+        (_zstd(rows[1:]), "Merkle root"),
+        (_zstd([other_title, *rows[1:]]), "differs"),
+        (None, "No such file"),
+    ]:
+        path.unlink() if body is None else path.write_bytes(body)
+        (wrong,) = verify(run, release)
+        assert str(path) in wrong and why in wrong and "\n" not in wrong
+
+
+def _zstd(rows):
+    return zstandard.ZstdCompressor().compress(b"".join(rows))
 
 
 def test_a_mixture_of_experts_learns_and_its_release_loads(learn, make_shards, tmp_path):

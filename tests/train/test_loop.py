@@ -38,6 +38,15 @@ def test_loss_falls_on_a_repetitive_corpus_and_the_release_loads(learn, stories,
     assert facts["watermark"] == "2026-03-01T00:00:00Z"
 
 
+def test_a_release_without_a_branch_has_the_weights_of_its_step_whatever_is_learned_meanwhile(learn, stories, tmp_path):
+    events = learn(stories, run=tmp_path / "run", release_every=5 * 4 * SEQ_LEN, cooldown=0)
+    first = releases.read_facts(tmp_path / "run" / "releases" / "1")
+    assert max(events.losses) > first["step"]
+    learn(stories, run=tmp_path / "short", tokens=first["tokens"], cooldown=0)
+    assert weights_of(tmp_path / "short") == first["weights"]
+    assert first["weights"] == state_root(load_model(tmp_path / "run" / "releases" / "1"))
+
+
 def test_every_window_of_the_shards_is_in_the_steps_once(learn, stories, tmp_path):
     learn(stories, run=tmp_path / "run")
     with RunDirectory.open(tmp_path / "run") as run:

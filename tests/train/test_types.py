@@ -119,6 +119,22 @@ def test_the_probed_layer_is_the_models_own(model_dir):
 
 
 @pytest.mark.skipif(not os.environ.get("CLET_TEST_COMPILE"), reason="compiles for a minute: CLET_TEST_COMPILE=1")
+def test_documents_that_end_elsewhere_are_not_compiled_anew(model_dir):
+    from torch._dynamo.testing import CompileCounter
+
+    model, counter = load_model(model_dir).train(), CompileCounter()
+    model.compile_layers()
+    for layer in model.model.layers:
+        layer.compile(backend=counter)
+    counts = []
+    for length in (7, 9, 11):
+        segments = (torch.arange(32) // length).expand(2, 32)
+        token_losses(model, torch.ones(2, 32, dtype=torch.int64), segments)[0].sum().backward()
+        counts.append(counter.frame_count)
+    assert counts[0] == counts[1] == counts[2]
+
+
+@pytest.mark.skipif(not os.environ.get("CLET_TEST_COMPILE"), reason="compiles for a minute: CLET_TEST_COMPILE=1")
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
 def test_compiled_layers_learn_the_same(learn, stories, tmp_path, kind):
     plain = learn(stories, run=tmp_path / "plain", dtype=kind).losses
