@@ -172,6 +172,8 @@ def main(
 
     Best is what is good, credible, new and fresh. Each dropped record has a reason.
     """
+    from datetime import UTC, datetime
+
     from clet.priority import remember
     from clet.priority.classifier import Model
     from clet.priority.masking import Masker
@@ -211,16 +213,22 @@ def main(
         synthetic=Model.load(synthetic, "synthetic") if synthetic else None,
     )
     account = Account(_tokens(budget, "--budget"), share)
-    router = _router(fleet, account.budget)
+    router = _router(fleet) if fleet else None
     loss = _loss(model, reference) if model else None
     with State.open(state, "prioritize", remember.PARAMS) if state else nullcontext() as opened:
         newest = _time(opened.values.get("clock"), "the state's clock") if opened is not None else None
-        clock = Clock(_time(now, "--now"), newest)
+        fixed = _time(now, "--now")
+        latest = max(filter(None, (datetime.now(UTC), fixed)))
+        clock = Clock(fixed, newest, latest)
         known = remember.load(opened) if opened is not None else Knowledge()
         account.origins = known.origins
         held = None
         if opened is not None:
-            account.load(opened.values.get("days", {}))
+            if newest and not fixed and clock.now is None:
+                log.warn(f"the state's clock, {format_time(newest)}, is ahead of this machine's: it begins anew")
+            remember.forget_after(known, int(latest.timestamp()) // DAY_S)
+            account.load(opened.values.get("days", {}), latest.date().isoformat())
+            account.turn(clock.day)
             day = int(clock.now.timestamp()) // DAY_S if clock.now else 0
             if gate is not None or run:
                 series = _run_at(run, remember.gates_of(opened)) if run else "--gate"
@@ -277,6 +285,11 @@ def main(
                 if opened is not None:
                     opened.values |= {"days": account.to_json(), "clock": clock.text, "tokenizer": tokens.fingerprint}
                     remember.save(known, opened)
+                if clock.unbelieved:
+                    log.warn(
+                        f"{clock.unbelieved} records were fetched later than now, by this machine's clock: the time"
+                        " they give does not count"
+                    )
                 stage.counts.extra["now"] = format_time(clock.now)
                 if router:
                     stage.counts.extra["lanes"] = dict(zip(router.names, router.tokens.tolist(), strict=True))
@@ -379,22 +392,24 @@ def _explain(batch: Batch, reasons: list[str | None]) -> None:
         log.info(f"{fields['id']} {reason or 'kept'}{facts}", event="explain", id=fields["id"], reason=reason, **note)
 
 
-def _router(fleet: str | None, budget: int | None):
-    """The router of a fleet's plan, which is printed."""
-    if not fleet:
-        return None
-    from clet.priority.routing import Router, load_fleet, plan
+def _router(fleet: str):
+    """The router of a fleet, whose plans are printed."""
+    from clet.priority.routing import Plan, Router, load_fleet
 
-    planned = plan(load_fleet(fleet), budget or 0)
-    for lane in planned.lanes:
-        log.info(
-            f"lane {lane.device.name}: {lane.tokens} tokens, {lane.seconds:.0f} s, {lane.joules:.0f} J", event="lane"
-        )
-    for name, (seconds, joules) in planned.alone().items():
-        log.info(f"all on {name}: {seconds:.0f} s, {joules:.0f} J against {planned.joules:.0f} J planned", event="lane")
-    if planned.left_over:
-        log.warn(f"{fleet}: {planned.left_over} tokens of the budget are more than the fleet can learn in time")
-    return Router(planned)
+    def say(planned: Plan) -> None:
+        for lane in planned.lanes:
+            said = f"lane {lane.device.name}: {lane.tokens} tokens, {lane.seconds:.0f} s, {lane.joules:.0f} J"
+            log.info(said, event="lane")
+        for name, (seconds, joules) in planned.alone().items():
+            said = f"all on {name}: {seconds:.0f} s, {joules:.0f} J against {planned.joules:.0f} J planned"
+            log.info(said, event="lane")
+        if planned.left_over:
+            log.warn(
+                f"{fleet}: {planned.left_over} tokens of the budget are more than the fleet can learn in time: they"
+                " do not pass"
+            )
+
+    return Router(load_fleet(fleet), say)
 
 
 def _loss(model: str, reference: str | None):

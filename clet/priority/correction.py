@@ -25,9 +25,10 @@ from clet.heads import Heads
 from clet.kernels import njit
 from clet.priority.assess import Memory, mark_corrected
 from clet.priority.claims import CLAIMS, WORDS, believes, compare, lookup_of, note_claim, who_says
+from clet.priority.counts import value_of
 from clet.priority.facts import Facts, word_ids
 from clet.priority.notices import notice_in
-from clet.priority.novelty import PIECE, WEIGHT, hash_grams, look_up
+from clet.priority.novelty import WEIGHT, hash_grams, look_up
 from clet.priority.topics import KEYWORDS, keywords
 
 MAX_LINKS = 4096  # that wait to be compared
@@ -104,11 +105,12 @@ class Corrections:
 def _note(m, ids, begin, end, first, last, origin, day):
     size = end - begin
     pairs, triples = np.zeros(size + 1, np.uint64), np.zeros(size + 1, np.uint64)
-    seen = np.zeros((3, size + 1), np.float32)
+    counts, two = np.zeros(size + 1, np.uint16), np.zeros(size + 1, np.float32)
     hash_grams(ids, begin, end, pairs, triples)
-    for at in range(0, size, PIECE):
-        look_up(m.grams, ids, begin, at, min(at + PIECE, size), pairs, triples, seen)
-    two = seen[1] * np.float32(1.0 / m.grams.sums[WEIGHT])
+    look_up(m.grams, pairs, size, counts)
+    scale = np.float32(1.0 / m.grams.sums[WEIGHT])
+    for i in range(size):
+        two[i] = value_of(counts[i]) * scale
     words = np.zeros(KEYWORDS, np.uint64)
     # What it is about is told by the longer side of its notice: that names what was wrong, too.
     low, high = (0, first - begin) if first - begin > end - last else (last - begin, size)

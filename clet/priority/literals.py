@@ -1,9 +1,9 @@
 """Which texts may hold one of many strings: a filter that skips most bytes, and sends hardly a text on for nothing.
 
 Each string is looked for by an *anchor*, that piece of `stride` + 3 bytes of it which has the fewest blanks and is
-likely to be rarest elsewhere. Of every `stride` neighbouring blocks of four bytes of a text one is looked up, by a hash,
-among the blocks that anchors have, 16 at a time, so that each anchor is met by exactly one of its own (the q-gram filter
-of Wu and Manber, 1994). What is met is compared with the anchors.
+likely to be rarest elsewhere. Of every `stride` neighbouring blocks of four bytes of a text one is looked up, by a
+hash, among the blocks that anchors have, 16 at a time, so that each anchor is met by exactly one of its own (the q-gram
+filter of Wu and Manber, 1994). What is met is compared with the anchors.
 
 Letters match in either case, and any white space any other; a text in which an anchor has more white space than its
 string is missed, one that has something like an anchor is sent on. Time: 0.2 ns a byte with a stride of 4.

@@ -32,9 +32,11 @@ from clet.batch import Ragged
 from clet.config import load_toml
 from clet.exits import ConfigError
 from clet.heads import Heads
+from clet.priority.choice import REASONS as REASONS_OF_WINDOW
 from clet.priority.literals import Literals
 from clet.priority.pattern import Pattern, PatternError
 from clet.priority.poison_budget import Limits
+from clet.priority.rules import REASONS as REASONS_OF_QUALITY
 from clet.priority.topicwords import Keywords
 from clet.priority.value import Weights
 
@@ -57,6 +59,10 @@ _DEFENCE: dict[str, tuple[type, float, float]] = {  # key: kind, least, most
     "bursts": (bool, 0, 1),
 }
 _SHARE = (float, 0.0, 1.0)
+# Reasons that records are dropped or held back for without any rule of a policy: a rule of that name could not be told
+# from them where they are counted.
+RESERVED = frozenset(filter(None, (*REASONS_OF_QUALITY, *REASONS_OF_WINDOW)))
+RESERVED |= {"injection", "known", "quarantine-full", "rejected-by-review"}
 SIGN_ACTIONS = ("down-weight", "quarantine", "drop")
 
 
@@ -233,6 +239,8 @@ class _Reader:
         name = entry.get("name")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
             raise self._fail("a rule needs a name of a-z, 0-9 and -", "rule", number, "name")
+        if name in RESERVED:
+            raise self._fail(f"{name!r} is a reason of its own; give the rule another name", "rule", number, "name")
         if entry.get("action") not in ACTIONS:
             raise self._fail(f"action is one of {', '.join(ACTIONS)}", "rule", number, "action")
         action = 1 + ACTIONS.index(entry["action"])

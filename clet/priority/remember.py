@@ -148,6 +148,12 @@ def recent_origin(known: Knowledge, ident: str) -> str | None:
     return known.origins.name(int(known.recent["origin"][hits[0]])) if len(hits) else None
 
 
+def forget_after(known: Knowledge, day: int) -> None:
+    """Let evidence that is said to be of a day to come be of `day`, from which on it fades again."""
+    days = known.memory.reputation.day
+    np.minimum(days, day, out=days)
+
+
 def turn(known: Knowledge, day: int) -> None:
     """A gate was passed."""
     close_period(known.memory.reputation, min(CAPACITY, len(known.origins) + 1), day)
