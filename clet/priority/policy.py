@@ -62,7 +62,7 @@ _SHARE = (float, 0.0, 1.0)
 # Reasons that records are dropped or held back for without any rule of a policy: a rule of that name could not be told
 # from them where they are counted.
 RESERVED = frozenset(filter(None, (*REASONS_OF_QUALITY, *REASONS_OF_WINDOW)))
-RESERVED |= {"injection", "known", "quarantine-full", "rejected-by-review"}
+RESERVED |= {"injection", "known", "unread", "repeated", "quarantine-full", "rejected-by-review"}
 SIGN_ACTIONS = ("down-weight", "quarantine", "drop")
 
 
