@@ -94,7 +94,7 @@ def sizes_of(batch: Batch) -> np.ndarray:
 
 Choice = tuple[np.ndarray, np.ndarray, np.ndarray]
 Leave = Callable[[Batch, np.ndarray, str], None]  # (records, their rows of HELD, reason): dropped
-Unseen = Callable[[str, int], bool]  # (reason, how many): whether it is enough that they are counted
+Unseen = Callable[[str, np.ndarray], bool]  # (reason, rows of HELD): whether it is enough that they are counted
 
 
 @dataclass
@@ -205,7 +205,7 @@ class Window:
         stay = held[codes == STAY]
         for code in np.unique(codes[(codes != STAY) & (codes != EMIT)]).tolist():
             gone = held[codes == code]
-            if not self.counted(REASONS[code], len(gone)):
+            if not self.counted(REASONS[code], gone):
                 for part in gather(chunks, gone):
                     self.drop(part.batch, part.held, REASONS[code])
         emitted = np.flatnonzero(codes == EMIT)
