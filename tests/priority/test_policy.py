@@ -9,7 +9,7 @@ from clet.exits import ConfigError
 from clet.priority.choice import REASONS as REASONS_OF_WINDOW
 from clet.priority.order import KNOWN
 from clet.priority.policy import load_policy
-from clet.priority.quarantine import FULL
+from clet.priority.quarantine import FULL, REFUSED, REPEATED
 from clet.priority.rules import REASONS as REASONS_OF_QUALITY
 
 GOOD = """\
@@ -150,7 +150,7 @@ def test_injection_may_be_held_back_or_dropped(tmp_path):
 
 def test_no_rule_can_take_the_name_of_another_reason(tmp_path):
     """Else one count would be that of two reasons; the manual names them all."""
-    built_in = {KNOWN, FULL, "injection", "rejected-by-review", *REASONS_OF_WINDOW, *REASONS_OF_QUALITY} - {""}
+    built_in = {KNOWN, FULL, REFUSED, REPEATED, "injection", "unread", *REASONS_OF_WINDOW, *REASONS_OF_QUALITY} - {""}
     for name in built_in:
         with pytest.raises(ConfigError, match="a reason of its own"):
             load(tmp_path, GOOD.replace('"tabloids"', f'"{name}"', 1))
