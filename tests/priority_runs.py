@@ -45,14 +45,19 @@ def run(
     explain: Any = None,
     router: Any = None,
     masker: Any = None,
+    quality: Any = None,
     **settings: Any,
 ) -> tuple[list[Record], list[tuple[Record, str]], list[tuple[Record, str]]]:
     """(records out, (record, reason) rejected, (record, reason) held in quarantine)."""
     rejected: list[tuple[Record, str]] = []
     held: list[tuple[Record, str]] = []
 
-    def into(target: list[tuple[Record, str]]) -> Callable[[Batch, list[str]], None]:
-        return lambda batch, reasons: target.extend((batch.record(i), why) for i, why in enumerate(reasons))
+    def into(target: list[tuple[Record, str]]) -> Callable[[Batch, list[str]], list[str]]:
+        def keep(batch: Batch, reasons: list[str]) -> list[str]:
+            target.extend((batch.record(i), why) for i, why in enumerate(reasons))
+            return reasons
+
+        return keep
 
     inputs = list(batches)
     if inputs and isinstance(inputs[0], dict):
@@ -67,6 +72,7 @@ def run(
         approved=frozenset(approved),
         router=router,
         masker=masker,
+        quality=quality,
     )
     out = [batch.record(i) for batch in prioritizer.run(inputs) for i in range(len(batch))]
     return out, rejected, held

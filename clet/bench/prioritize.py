@@ -69,7 +69,7 @@ def speed(inputs: Sequence[str], policy: str | None, *, runs: int) -> dict[str, 
 
     def policy_alone(batch: Batch) -> None:
         heads = Heads.of(batch.head, FIELDS)
-        rule_on(policed, batch, heads, np.ones(len(batch)), np.ones(len(batch), np.bool_))
+        rule_on(policed, heads, batch.text, batch.has_text > 0, np.ones(len(batch)), np.ones(len(batch), np.bool_))
 
     parts = {
         "everything": everything,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,11 +66,12 @@ QuarantineFile = Annotated[
     ),
 ]
 Gate = Annotated[
-    str | None,
+    int | None,
     typer.Option(
         "--gate",
-        metavar="WORD",
-        help="The model gate passed last: with another word than before, poison budgets begin anew; needs --state.",
+        metavar="N",
+        min=0,
+        help="The model gate passed last: above the highest so far, poison budgets begin anew; needs --state.",
         show_default=False,
     ),
 ]
@@ -170,13 +172,15 @@ def main(
 
     Best is what is good, credible, new and fresh. Each dropped record has a reason.
     """
+    from datetime import UTC, datetime
+
     from clet.priority import remember
     from clet.priority.classifier import Model
     from clet.priority.masking import Masker
     from clet.priority.order import Knowledge, Prioritizer, Settings, Ways
     from clet.priority.policy import Policy, load_policy
     from clet.priority.quality import QualityTables
-    from clet.priority.quarantine import FULL, Quarantine
+    from clet.priority.quarantine import HELD, Quarantine, check_place
     from clet.priority.recency import DAY_S, Clock
     from clet.priority.share import Account
     from clet.priority.window import MAX_BYTES, MAX_RECORDS
@@ -186,9 +190,9 @@ def main(
     from clet.tokens import Tokenizer
 
     for name, value in (("--quarantine", quarantine), ("--gate", gate), ("--run", run)):
-        if value and not state:
+        if value not in (None, "") and not state:
             raise UsageError(f"{name} needs --state, where it is remembered")
-    if gate and run:
+    if gate is not None and run:
         raise UsageError("--gate and --run both name the gate; give one of them")
     if reference and not model:
         raise UsageError("--reference is compared with --model; name both")
@@ -196,6 +200,8 @@ def main(
         raise UsageError("--warmup needs --run, which says how much was learned")
     if fleet and budget is None:
         raise UsageError("--fleet plans for --budget; give one")
+    if quarantine and state:
+        check_place(quarantine, [*(inputs or []), output, rejects], state)
     max_records, max_bytes = _window(window, MAX_RECORDS, MAX_BYTES)
     rules = load_policy(policy) if policy else Policy()
     if rules.masks and not tokenizer:
@@ -207,22 +213,30 @@ def main(
         synthetic=Model.load(synthetic, "synthetic") if synthetic else None,
     )
     account = Account(_tokens(budget, "--budget"), share)
-    router = _router(fleet, account.budget)
+    router = _router(fleet) if fleet else None
     loss = _loss(model, reference) if model else None
     with State.open(state, "prioritize", remember.PARAMS) if state else nullcontext() as opened:
         newest = _time(opened.values.get("clock"), "the state's clock") if opened is not None else None
-        clock = Clock(_time(now, "--now"), newest)
+        fixed = _time(now, "--now")
+        latest = max(filter(None, (datetime.now(UTC), fixed)))
+        clock = Clock(fixed, newest, latest)
         known = remember.load(opened) if opened is not None else Knowledge()
         account.origins = known.origins
         held = None
         if opened is not None:
-            account.load(opened.values.get("days", {}))
+            if newest and not fixed and clock.now is None:
+                log.warn(f"the state's clock, {format_time(newest)}, is ahead of this machine's: it begins anew")
+            remember.forget_after(known, int(latest.timestamp()) // DAY_S)
+            account.load(opened.values.get("days", {}), latest.date().isoformat())
+            account.turn(clock.day)
             day = int(clock.now.timestamp()) // DAY_S if clock.now else 0
-            passed = remember.pass_gate(known, opened, _gate(gate, run), day)
-            if passed:
-                log.detail("a model gate was passed: poison budgets begin anew")
-            elif rules.limits.documents and "gate" not in opened.values:
-                log.warn("no model gate is known: poison budgets never begin anew; give --run or --gate")
+            if gate is not None or run:
+                series = _run_at(run, remember.gates_of(opened)) if run else "--gate"
+                if remember.pass_gate(known, opened, series, _live(run) if run else gate, day):
+                    log.detail("a model gate was passed: poison budgets begin anew")
+            if rules.limits.documents and not any(remember.gates_of(opened).values()):
+                none_yet = f"{run} has no live release" if run else "no model gate is known"
+                log.warn(f"{none_yet}: poison budgets do not begin anew{'' if run else '; give --run or --gate'}")
             if run:
                 known.mixture.read(run)
             if quarantine:
@@ -238,10 +252,12 @@ def main(
                 max_errors=max_errors,
             ) as stage:
 
-                def hold(batch: Batch, reasons: list[str]) -> None:
-                    full = held.add(batch, reasons)
-                    stage.counts.rejected.update(f"held:{reasons[row]}" for row in range(len(batch)) if row not in full)
-                    stage.reject_all(batch.take(full), [FULL] * len(full))
+                def hold(batch: Batch, reasons: list[str]) -> list[str]:
+                    became = held.add(batch, reasons)
+                    stage.counts.rejected.update(why for why in became if why.startswith(HELD))
+                    gone = [row for row, why in enumerate(became) if not why.startswith(HELD)]
+                    stage.reject_all(batch.take(gone), [became[row] for row in gone])
+                    return became
 
                 def count(reason: str, number: int) -> None:
                     stage.counts.rejected[reason] += number
@@ -262,11 +278,18 @@ def main(
                     quality=quality,
                 )
                 tokens = _OneTokenizer(encoder, opened)
-                for batch in prioritizer.run(map(tokens.check, _input(stage, held))):
+                for batch in prioritizer.run(map(tokens.check, _input(stage, held, explained))):
+                    if held:
+                        held.note_passed(batch)
                     stage.write(batch)
                 if opened is not None:
                     opened.values |= {"days": account.to_json(), "clock": clock.text, "tokenizer": tokens.fingerprint}
                     remember.save(known, opened)
+                if clock.unbelieved:
+                    log.warn(
+                        f"{clock.unbelieved} records were fetched later than now, by this machine's clock: the time"
+                        " they give does not count"
+                    )
                 stage.counts.extra["now"] = format_time(clock.now)
                 if router:
                     stage.counts.extra["lanes"] = dict(zip(router.names, router.tokens.tolist(), strict=True))
@@ -303,51 +326,90 @@ def _differ(what: str, one: str, other: str, another: str) -> str:
     return f"{what} tokenizer {one[:12]}, {other} {another[:12]}; give each tokenizer a pipeline of its own"
 
 
-def _input(stage, held):
-    """What a person approved, then the input."""
-    if held:
-        for batch in held.refused():
-            stage.counts.records_in += len(batch)
-            stage.reject_all(batch, ["rejected-by-review"] * len(batch))
-        for batch in held.released():
-            stage.counts.records_in += len(batch)
+def _input(stage, held, explained):
+    """What a person approved, then the input without what a person has decided about before."""
+    if not held:
+        yield from stage.batches()
+        return
+
+    def refuse(batch: Batch, reasons: list[str]) -> None:
+        stage.reject_all(batch, reasons)
+        if explained:
+            explained(batch, reasons)
+
+    from clet.priority.quarantine import REFUSED
+
+    for batch in held.refused():
+        stage.counts.records_in += len(batch)
+        refuse(batch, [REFUSED] * len(batch))
+    for batch in held.released():
+        stage.counts.records_in += len(batch)
+        yield batch
+    for batch in stage.batches():
+        why = held.screen(batch)
+        if any(why):
+            gone = [row for row, reason in enumerate(why) if reason]
+            refuse(batch.take(gone), [why[row] for row in gone])
+            batch = batch.take([row for row, reason in enumerate(why) if not reason])
+        if len(batch):
             yield batch
-    yield from stage.batches()
 
 
-def _gate(gate: str | None, run: str | None) -> str | None:
-    if run is None:
-        return gate
-    from clet.release import is_run, tier_number
+def _run_at(run: str, known: dict[str, int]) -> str:
+    """Where a run is, or is to begin: the name of its series of gates. Raises UsageError for what is no run.
 
-    number = tier_number(run, "live") if is_run(run) else None
-    return f"release {number}" if number else "release none"
+    A run that is yet to begin has no directory, or an empty one. Once the state knows a run, only the latter: a name
+    without a directory is then more likely a mistyped one, under which gates would be missed.
+    """
+    from clet.release import is_run
+
+    place = os.path.realpath(run)
+    if is_run(place):
+        return place
+    if os.path.isdir(place):
+        if os.listdir(place) in ([], ["lock"]):
+            return place
+    elif not os.path.exists(place):
+        others = [name for name in known if name.startswith("/")]
+        if not others or place in others:
+            return place
+        raise UsageError(f"--run {run}: does not exist, and the state knows {others[-1]}; a new run needs a directory")
+    raise UsageError(f"--run {run}: is no run; name what clet train --run makes")
+
+
+def _live(run: str) -> int:
+    from clet.release import tier_number
+
+    return tier_number(run, "live") or 0
 
 
 def _explain(batch: Batch, reasons: list[str | None]) -> None:
     for row, reason in enumerate(reasons):
         fields = batch.fields(row)
-        note = fields["priority"]
-        facts = " ".join(f"{name}={value}" for name, value in note.items())
-        log.info(f"{fields['id']} {reason or 'kept'} {facts}", event="explain", id=fields["id"], reason=reason, **note)
+        note = fields.get("priority")
+        note = note if isinstance(note, dict) else {}
+        facts = "".join(f" {name}={value}" for name, value in note.items())
+        log.info(f"{fields['id']} {reason or 'kept'}{facts}", event="explain", id=fields["id"], reason=reason, **note)
 
 
-def _router(fleet: str | None, budget: int | None):
-    """The router of a fleet's plan, which is printed."""
-    if not fleet:
-        return None
-    from clet.priority.routing import Router, load_fleet, plan
+def _router(fleet: str):
+    """The router of a fleet, whose plans are printed."""
+    from clet.priority.routing import Plan, Router, load_fleet
 
-    planned = plan(load_fleet(fleet), budget or 0)
-    for lane in planned.lanes:
-        log.info(
-            f"lane {lane.device.name}: {lane.tokens} tokens, {lane.seconds:.0f} s, {lane.joules:.0f} J", event="lane"
-        )
-    for name, (seconds, joules) in planned.alone().items():
-        log.info(f"all on {name}: {seconds:.0f} s, {joules:.0f} J against {planned.joules:.0f} J planned", event="lane")
-    if planned.left_over:
-        log.warn(f"{fleet}: {planned.left_over} tokens of the budget are more than the fleet can learn in time")
-    return Router(planned)
+    def say(planned: Plan) -> None:
+        for lane in planned.lanes:
+            said = f"lane {lane.device.name}: {lane.tokens} tokens, {lane.seconds:.0f} s, {lane.joules:.0f} J"
+            log.info(said, event="lane")
+        for name, (seconds, joules) in planned.alone().items():
+            said = f"all on {name}: {seconds:.0f} s, {joules:.0f} J against {planned.joules:.0f} J planned"
+            log.info(said, event="lane")
+        if planned.left_over:
+            log.warn(
+                f"{fleet}: {planned.left_over} tokens of the budget are more than the fleet can learn in time: they"
+                " do not pass"
+            )
+
+    return Router(load_fleet(fleet), say)
 
 
 def _loss(model: str, reference: str | None):

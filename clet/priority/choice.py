@@ -58,21 +58,31 @@ def _book(m, ledger, flow, taken, totals, h):
 
 
 @njit
+def _allowance(share, base, budget, others_took, others_wait, ends):
+    """Tokens that an origin may have before the others had theirs: its share, or what the others cannot use.
+
+    Who could still come is unknown until the budget `ends`; without one, a share only says who goes first.
+    """
+    if budget < 0:
+        return share * base if others_wait > 0 else np.inf
+    return max(share * base, np.float64(budget - others_took - others_wait)) if ends else share * base
+
+
+@njit
 def choose(held, m, ledger, flow, rules, taken, totals, budget, share, records, size, final, lapses):
     """A code for each of `held`, sorted best first: STAY, EMIT, or why it is dropped; and the places of those to EMIT.
 
     At least `records` records and `size` bytes are to go. `budget` is in tokens, -1 for none; `taken` and `totals` are
-    the account by origin and altogether. `final`: nothing may stay. `lapses`: only what fits the budget leaves.
+    the account by origin and altogether. `final`: nothing may stay. `lapses`: what fits the budget leaves, as it ends.
     """
     count = len(held)
     codes = np.zeros(count, np.int8)
     places, left = np.zeros(count, np.int64), 0
     waiting = np.int64(0)
-    by_origin = np.zeros(len(taken) if budget >= 0 and not final else 0, np.int64)
+    by_origin = np.zeros(len(taken), np.int64)
     for i in range(count):
         waiting += held[i].tokens
-        if len(by_origin):
-            by_origin[held[i].origin] += held[i].tokens
+        by_origin[held[i].origin] += held[i].tokens
     gone, gone_bytes = 0, np.int64(0)
     if budget >= 0 and not final and not lapses:
         # From the worst on: first those above the share of their origin, then those that the budget cannot take.
@@ -97,7 +107,13 @@ def choose(held, m, ledger, flow, rules, taken, totals, budget, share, records, 
                 gone_bytes += h.size
     alarms = rules.bursts and is_settled(m.bursts, m.grams.sums[TOTAL] / m.grams.sums[WEIGHT])
     base = np.float64(budget) if budget >= 0 else np.float64(totals[0] + waiting)
+    ends = final or lapses
+    took, waits, before = totals[0], waiting, taken.copy()
+    # What had passed when a record stepped aside for its share, and what had when all had their turn within it.
+    stepped, turned, displaced = np.full(count, -1, np.int64), totals[0], np.int64(0)
     for turn in range(2):
+        if turn == 1:
+            turned = totals[0]
         # First those within their share; then, where something has to go and nothing else can, the others.
         for i in range(count):
             if gone >= records and gone_bytes >= size and not final:
@@ -107,13 +123,20 @@ def choose(held, m, ledger, flow, rules, taken, totals, budget, share, records, 
                 continue
             if budget >= 0 and totals[0] + h.tokens > budget:
                 if final:
-                    # In the first turn there was no room when it came; in the second others went before it.
-                    within = turn == 0 or share >= 1.0 or taken[h.origin] + h.tokens <= share * base
-                    codes[i] = BUDGET if within else SHARE
+                    # Its share is why where it would have passed but for what is worth less and went before it.
+                    passed_by = turned - stepped[i] if turn == 1 and stepped[i] >= 0 else 0
+                    no_room = totals[0] - passed_by + displaced + h.tokens > budget
+                    codes[i] = BUDGET if no_room else SHARE
+                    displaced += 0 if no_room else h.tokens
                     waiting -= h.tokens
                 continue
-            if turn == 0 and share < 1.0 and taken[h.origin] + h.tokens > share * base:
-                continue
+            if turn == 0 and share < 1.0:
+                own = h.origin
+                most = _allowance(share, base, budget, took - before[own], waits - by_origin[own], ends)
+                if taken[own] + h.tokens > most:
+                    stepped[i] = totals[0]
+                    h.aside = 1
+                    continue
             if not flood.fits(flow, m.topics, h.topic, h.tokens, waiting, rules.topic_share):
                 continue
             code = EMIT
@@ -135,7 +158,7 @@ def choose(held, m, ledger, flow, rules, taken, totals, budget, share, records, 
             waiting -= h.tokens
             gone += 1
             gone_bytes += h.size
-        if lapses or (budget >= 0 and not final):
+        if budget >= 0 and not ends:
             break
     if final or not lapses:
         for back in range(count):

@@ -30,15 +30,23 @@ class Facts(NamedTuple):
     nows: np.ndarray  # int64: the clock at each record, or NO_TIME
     days: np.ndarray  # int32: that day, counted from 1970; 0 without a clock
     recency: np.ndarray  # float64
+    undated: np.ndarray  # bool: no time of publication that can be read, or believed
     families: np.ndarray  # uint64: the near-duplicate cluster, by hash; a record of its own without one
     old: np.ndarray  # uint64: the cluster that the record says it updates, or 0
     tokens: np.ndarray  # int64: for budgets
     ids: Ragged  # token ids, uint16 or uint32, or hashes of words; read-only
 
 
-def facts_of(batch: Batch, heads: Heads, origins: Origins, clock: Clock, half_life_days: float) -> Facts:
-    """The columns of a batch; the clock moves on with it."""
-    nows = clock.see(heads.seconds("fetched"))
+def facts_of(
+    batch: Batch, heads: Heads, origins: Origins, clock: Clock, half_life_days: float, moves: np.ndarray | None = None
+) -> Facts:
+    """The columns of a batch; the clock moves on with those of its records that `moves` `[n]` says, or with all."""
+    said = heads.seconds("fetched")
+    fetched = clock.believed(said)
+    clock.unbelieved += int((fetched != said).sum())
+    nows = clock.see(fetched if moves is None else np.where(moves, fetched, NO_TIME))
+    published = heads.seconds("published")
+    published = np.where(fetched == NO_TIME, clock.believed(published), published)
     dedup = heads.inside("dedup", ("cluster", "updates"))
     own, cluster = heads.hashes("id"), dedup.hashes("cluster")
     days = np.where(nows == NO_TIME, 0, nows // DAY_S).astype(np.int32)
@@ -50,11 +58,13 @@ def facts_of(batch: Batch, heads: Heads, origins: Origins, clock: Clock, half_li
         values = batch.tok.values.view()
         values.flags.writeable = False  # as they come from a frame: kernels are compiled for one kind of array
         ids = Ragged(values, np.array(batch.tok.offsets))
+    times, dated = times_of(published, fetched)
     return Facts(
         origins.of(heads),
         nows,
         days,
-        recency(*times_of(heads), nows, half_life_days),
+        recency(times, dated, nows, half_life_days),
+        ~dated,
         np.where(cluster == 0, own, cluster),
         dedup.hashes("updates"),
         tokens,

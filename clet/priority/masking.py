@@ -31,8 +31,8 @@ class Masker:
         self._fingerprint = tokenizer.fingerprint
         self._lengths = tokenizer.token_bytes().lengths
 
-    def apply(self, batch: Batch, masked: Sequence[tuple[int, Rule]]) -> Batch:
-        """The batch, in which the records named have spans of what their rules mask."""
+    def apply(self, batch: Batch, text: Ragged, masked: Sequence[tuple[int, Rule]]) -> Batch:
+        """The batch, whose texts were read as `text`, in which the records named have spans of what is masked."""
         if batch.tok is None or batch.fingerprint != self._fingerprint:
             raise InputError("records without tokens of --tokenizer cannot be masked; ingest them with it")
         lines = [batch.head.bytes_at(row) for row in range(len(batch))]
@@ -42,12 +42,11 @@ class Masker:
         for row, found in rules.items():
             fields = orjson.loads(lines[row])
             names = [rule.name for rule in found]
-            fields[NAME] = {"rules": names, "spans": self._spans(batch, row, found)}
+            fields[NAME] = {"rules": names, "spans": self._spans(batch.tok[row], text.bytes_at(row), found)}
             lines[row] = orjson.dumps(fields)
         return replace(batch, head=Ragged.from_bytes(lines))
 
-    def _spans(self, batch: Batch, row: int, rules: Sequence[Rule]) -> list[list[int]]:
-        ids, text = batch.tok[row], batch.text.bytes_at(row)
+    def _spans(self, ids: np.ndarray, text: bytes, rules: Sequence[Rule]) -> list[list[int]]:
         if len(ids) and int(ids.max()) >= len(self._lengths):
             raise InputError("an id is outside the tokenizer's vocabulary; the records are damaged")
         ends = np.cumsum(self._lengths[ids])

@@ -4,7 +4,8 @@ Each batch becomes columns once (`facts`), is judged by the rules of quality, lo
 of the policy, and passed over by one sequential kernel that knows what came before (`assess`). What is left gets a
 value (`value`) and waits in the window, where shares and budgets decide who leaves. What passes has `"priority":
 {"score", "quality", "credibility", "novelty", "recency", "bits", "topic", "rank"}`, where `rank` counts what left
-before it; what was dropped has the same without a rank, or `{"rule", "value"}` with the value that broke a rule.
+before it, and whatever else moved it: every factor of the score that is not 1, what waiting was worth, whether it
+stepped aside; what was dropped has the same without a rank, or `{"rule", "value"}` with the value that broke a rule.
 
 The result depends on the sequence of records alone, not on how they were cut into batches.
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from clet.batch import Batch
+from clet.batch import Batch, Ragged
 from clet.heads import Heads
 from clet.log import log
 from clet.priority.assess import Findings, Memory, assess, new_findings, new_memory
@@ -35,8 +36,19 @@ from clet.priority.notices import title_keys
 from clet.priority.novelty import new_scale, note_density, novelty
 from clet.priority.origins import CAPACITY, Origins
 from clet.priority.poison_budget import Ledger, new_ledger
-from clet.priority.policy import APPROVAL, DOWN_WEIGHT, QUARANTINE, Policy, Ruling, rule_on
+from clet.priority.policy import (
+    APPROVAL,
+    DOWN_WEIGHT,
+    INJECTION,
+    QUARANTINE,
+    UNREAD,
+    Policy,
+    Ruling,
+    forbid_signs,
+    rule_on,
+)
 from clet.priority.quality import NEUTRAL, QualityTables
+from clet.priority.readable import Reader
 from clet.priority.recency import HALF_LIFE_DAYS, Clock, day_text
 from clet.priority.routing import Router
 from clet.priority.rules import REASONS as REASONS_OF_QUALITY
@@ -45,6 +57,7 @@ from clet.priority.synthetic import weight
 from clet.priority.value import SIGNS_FACTOR, value
 from clet.priority.window import HELD, MAX_BYTES, MAX_RECORDS, Departure, Window, sizes_of
 
+_WITHOUT_RULE = {INJECTION: "injection", UNREAD: "unread"}  # reasons of the policy that are no rule's name
 KNOWN = "known"  # why what the model of novelty knows already is dropped
 SETTLED = 1e12  # tokens known, for a model that was trained before
 # Rules of quality whose breach speaks against an origin.
@@ -52,23 +65,27 @@ SPAM_RULES = ("placeholder", "links", "repetition", "stuffing")
 _SPAM = [REASONS_OF_QUALITY.index(name) for name in SPAM_RULES]
 _SIGN_WORDS = ["+".join(SIGNS[k] for k in range(len(SIGNS)) if bits >> k & 1) for bits in range(1 << len(SIGNS))]
 
+AGED_LEAST = 0.00005  # of what waiting was worth that is said: with four decimals, less is nothing
+
 MAX_RECENT = 1 << 16
 RECENT = np.dtype([("low", "u8"), ("high", "u8"), ("origin", "i4")])
 
 Keep = Callable[[Batch, list[str]], None]  # (records with their notes, a reason for each)
+Hold = Callable[[Batch, list[str]], list[str]]  # the same
 Loss = Callable[[Batch], np.ndarray]  # bits a token `[n]` that are left to learn in each record, by a model
 Explain = Callable[[Batch, list[str | None]], None]  # the same; None where it was kept
 
 
 @dataclass
 class Ways:
-    """Where records go, and what else is told. `quarantine` is None where there is none: they are dropped then.
+    """Where records go, and what else is told. `quarantine` is None where there is none: they are dropped then; else
+    it says what became of each record.
 
     `count` is given where nobody wants to see what is rejected: it is told why and how many, and no record is made.
     """
 
     reject: Keep
-    quarantine: Keep | None = None
+    quarantine: Hold | None = None
     explain: Explain | None = None
     count: Callable[[str, int], None] | None = None
 
@@ -107,6 +124,8 @@ class Seen:
     amounts: np.ndarray  # float64: the value that broke it
     signs: np.ndarray  # uint8: bits of injection.SIGNS
     ruling: Ruling
+    classifier: np.ndarray  # float32: probability of being good, which the quality includes; NaN without one
+    synthetic: np.ndarray  # float64: the weight of what may be machine-written
     spam: np.ndarray  # bool: it speaks against its origin
     out: np.ndarray  # bool: it does not reach the window
     approved: np.ndarray  # bool: a person let it pass
@@ -154,13 +173,18 @@ class Prioritizer:
             max_bytes=self.settings.max_bytes,
         )
         self._masker, self._quality = masker, quality or QualityTables.of()
+        self._reader = Reader(self._quality.table)
         self._vouched = 0  # origins that were compared with the names that the policy vouches for
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Batches in order of priority."""
+        if self._router:
+            self._account.room = self._router.fleet.tokens
         for batch in batches:
-            for departure in self._take(batch):
-                yield self._note(departure)
+            for part in self._reader.parts(batch):
+                for departure in self._take(part):
+                    yield self._note(departure)
+        self._plan(anew=False)
         for departure in self._window.drain():
             yield self._note(departure)
 
@@ -171,11 +195,12 @@ class Prioritizer:
         if heads.has("priority").any():
             batch = without_note(batch, heads)
             heads = Heads.of(batch.head, FIELDS)
-        facts = facts_of(batch, heads, self.known.origins, self._clock, self.settings.half_life_days)
+        text, readable = self._reader.text(batch)
+        seen = self._look(batch, heads, text, readable)
+        facts = facts_of(batch, heads, self.known.origins, self._clock, self.settings.half_life_days, ~seen.out)
         self._vouch()
-        seen = self._look(batch, heads)
         if seen.ruling.masked and self._masker is not None:
-            batch = self._masker.apply(batch, seen.ruling.masked)
+            batch = self._masker.apply(batch, text, seen.ruling.masked)
         found = new_findings(len(batch))
         live = ~seen.out
         sizes = sizes_of(batch)
@@ -190,6 +215,7 @@ class Prioritizer:
             if self.settings.daily:
                 yield from self._turn(facts.nows[begin])
                 end = min(end, begin + _same_day(facts.days[begin:end]))
+            self._plan(anew=False)
             self._assess(facts, seen, found, begin, end)
             self._corrections.see(int(facts.days[end - 1]))
             corrections = begin + np.flatnonzero(seen.correction[begin:end] & live[begin:end])
@@ -225,35 +251,43 @@ class Prioritizer:
         day = day_text(int(now))
         if self._account.ends_before(day):
             yield from self._window.settle()
-        self._account.turn(day)
+        if day is not None and day != self._account.day:
+            self._account.turn(day)
+            self._plan(anew=True)
 
-    def _look(self, batch: Batch, heads: Heads) -> Seen:
-        """What can be said of each record alone."""
+    def _plan(self, *, anew: bool) -> None:
+        """Let the fleet plan for what is left of the budget: `anew`, or where it has no plan."""
+        if self._router and (anew or not self._router.planned):
+            self._router.begin(int(self._account.remaining))
+
+    def _look(self, batch: Batch, heads: Heads, text: Ragged, readable: np.ndarray) -> Seen:
+        """What can be said of each record alone, by its text where that could be read."""
         approved = np.zeros(len(batch), np.bool_)
         if self._approved:
             known = [heads.value(row, "id") in self._approved for row in range(len(batch))]
             approved = np.array(known, np.bool_)
         verdicts = self._quality.judge(batch)
-        if not self._warned and not batch.has_text.all():
+        if not self._warned and not readable.all():
             self._warned = True
-            unjudged = "" if verdicts.judged.all() else "are not judged (give --tokenizer), and "
-            log.warn(f"records without text {unjudged}are not searched for instructions and hidden text")
+            held = "; what the policy asks of texts holds them back" if self.policy.reads else ""
+            log.warn(f"records without text are not judged (give --tokenizer), nor searched for instructions{held}")
         quality, broken, amounts = np.round(verdicts.score.astype(np.float64), 4), verdicts.rule, verdicts.value
         quality[approved & (broken > 0)] = NEUTRAL
         broken[approved] = 0
-        signs = injected(batch.text)
+        signs = injected(text)
         signs[approved] = 0
-        ruling = rule_on(self.policy, batch, heads, quality, (broken == 0) & ~approved)
+        live = (broken == 0) & ~approved
+        ruling = rule_on(self.policy, heads, text, readable, quality, live)
+        synthetic = np.ones(len(batch))
         if self._quality.synthetic is not None:
-            ruling.factor *= weight(verdicts.synthetic.astype(np.float64), self._quality.synthetic.threshold)
+            synthetic = weight(verdicts.synthetic.astype(np.float64), self._quality.synthetic.threshold)
         if self.policy.injection == DOWN_WEIGHT:
             ruling.factor[signs > 0] *= SIGNS_FACTOR
-        signed = (signs > 0) & (broken == 0) & (self.policy.injection > ruling.action)
-        if self.policy.injection != DOWN_WEIGHT:
-            ruling.action[signed], ruling.rule[signed] = self.policy.injection, -1
+        forbid_signs(self.policy, ruling, live & (signs > 0), live & ~readable)
         spam = np.isin(broken, _SPAM) | (signs > 0)
         out = (broken > 0) | (ruling.action >= QUARANTINE)
-        return Seen(quality, broken, amounts, signs, ruling, spam, out, approved, corrects(batch.text))
+        correction, good = corrects(text), verdicts.good
+        return Seen(quality, broken, amounts, signs, ruling, good, synthetic, spam, out, approved, correction)
 
     def _assess(self, facts: Facts, seen: Seen, found: Findings, begin: int, end: int) -> None:
         ids = facts.ids
@@ -295,17 +329,24 @@ class Prioritizer:
             ("novelty", found.novelty),
             ("recency", facts.recency),
             ("bits", found.bits),
+            ("undated", facts.undated),
             ("factor", seen.ruling.factor),
+            ("signs", seen.signs),
+            ("classifier", seen.classifier),
+            ("synthetic", seen.synthetic),
             ("correction", seen.correction),
             ("approved", seen.approved),
         ):
             held[name] = column[rows]
         parts = (held[name].astype(np.float64) for name in ("quality", "credibility", "novelty", "recency", "factor"))
-        worth = np.round(np.minimum(1.0, value(self.policy.weights, *parts) * self._mix(held["origin"])), 4)
+        held["mixture"] = self._mix(held["origin"])
+        worth = value(self.policy.weights, *parts) * seen.synthetic[rows] * held["mixture"].astype(np.float64)
+        worth = np.round(np.minimum(1.0, worth), 4)
         stage = self.settings.stage
         if stage:
             _, mean, square = self.known.memory.scale
-            worth = staged(worth, ease(found.bits[rows], mean, square**0.5), stage)
+            held["ease"] = ease(found.bits[rows], mean, square**0.5)
+            worth = staged(worth, held["ease"].astype(np.float64), stage)
         held["score"] = worth
         return held
 
@@ -320,7 +361,7 @@ class Prioritizer:
         if self._router:
             numbers = self._router.route(held["bits"].astype(np.float64), held["tokens"])
             lanes = [words("lane", numbers, self._router.names)]
-        batch = annotate(departure.batch, [*_value_fields(held), whole("rank", ranks), *lanes])
+        batch = annotate(departure.batch, [*self._value_fields(held), whole("rank", ranks), *lanes])
         if self._ways.explain:
             self._ways.explain(batch, [None] * len(batch))
         return batch
@@ -335,15 +376,40 @@ class Prioritizer:
         known.recent[places] = entries
         known.passed[0] += size
 
-    def _only_counted(self, reason: str, number: int) -> bool:
+    def _only_counted(self, reason: str, held: np.ndarray) -> bool:
         """Count records that nobody wants to see; False where somebody does."""
-        if self._ways.count is None or self._ways.explain or (reason in SUSPICIOUS and self._ways.quarantine):
+        kept = self._ways.quarantine and (reason in SUSPICIOUS or held["approved"].any())
+        if self._ways.count is None or self._ways.explain or kept:
             return False
-        self._ways.count(reason, number)
+        self._ways.count(reason, len(held))
         return True
 
+    def _value_fields(self, held: np.ndarray) -> list[Field]:
+        """What made the value and the place, as fields of the note."""
+        fields = [fixed("score", held["score"])]
+        fields += [fixed(name, held[name]) for name in ("quality", "credibility", "novelty", "recency", "bits")]
+        for name, neutral in (("factor", 1.0), ("classifier", np.nan), ("synthetic", 1.0), ("mixture", 1.0)):
+            fields.append(fixed(name, np.where(held[name] == neutral, np.nan, held[name])))
+        if self.settings.stage:
+            fields += [fixed("ease", held["ease"]), fixed("warmup", np.full(len(held), self.settings.stage))]
+        fields.append(whole("topic", np.where(held["topic"] < 0, NONE, held["topic"])))
+        if held["signs"].any():
+            fields.append(words("signs", np.where(held["signs"] == 0, NONE, held["signs"]), _SIGN_WORDS))
+        for name in ("undated", "correction", "corrected", "approved", "aside"):
+            if held[name].any():
+                fields.append(whole(name, np.where(held[name] == 0, NONE, 1)))
+        aged = held["aged"].astype(np.float64)
+        fields.append(fixed("aged", np.where(aged < AGED_LEAST, np.nan, aged)))
+        return fields
+
     def _dropped_by_window(self, batch: Batch, held: np.ndarray, reason: str) -> None:
-        self._drop(annotate(batch, _value_fields(held)), [reason] * len(batch), reason in SUSPICIOUS)
+        """What a person approved goes back to where it came from."""
+        noted = annotate(batch, self._value_fields(held))
+        held_back = (held["approved"] > 0) | (reason in SUSPICIOUS)
+        for each in (False, True):
+            rows = np.flatnonzero(held_back == each)
+            if len(rows):
+                self._drop(noted.take(rows), [reason] * len(rows), each)
 
     def _leave_out(
         self, batch: Batch, facts: Facts, found: Findings, seen: Seen, rows: np.ndarray, reason: str
@@ -371,35 +437,26 @@ class Prioritizer:
                     fixed("value", amounts),
                     words("signs", signs, _SIGN_WORDS),
                 ]
+                notes.append(fixed("quality", np.where(seen.broken[part] > 0, np.nan, seen.quality[part])))
+                notes.append(fixed("recency", facts.recency[part]))
                 if reason:
                     notes += [fixed(name, getattr(found, name)[part]) for name in ("bits", "credibility", "novelty")]
                 self._drop(annotate(batch.take(part), notes), [reasons[k] for k in picked.tolist()], held_back)
 
     def _drop(self, batch: Batch, reasons: list[str], held_back: bool) -> None:
-        if self._ways.explain:
-            self._ways.explain(batch, list(reasons))
         if held_back and self._ways.quarantine:
-            self._ways.quarantine(batch, reasons)
+            reasons = self._ways.quarantine(batch, reasons)
         else:
             self._ways.reject(batch, reasons)
+        if self._ways.explain:
+            self._ways.explain(batch, list(reasons))
 
 
 def _reason(seen: Seen, policy: Policy, row: int) -> str:
     if seen.broken[row]:
         return REASONS_OF_QUALITY[seen.broken[row]]
     rule = int(seen.ruling.rule[row])
-    return "injection" if rule < 0 else policy.rules[rule].name
-
-
-def _value_fields(held: np.ndarray) -> list[Field]:
-    """What made the value, as fields of the note."""
-    fields = [fixed("score", held["score"])]
-    fields += [fixed(name, held[name]) for name in ("quality", "credibility", "novelty", "recency", "bits")]
-    fields += [fixed("factor", np.where(held["factor"] == 1.0, np.nan, held["factor"]))]
-    fields += [whole("topic", np.where(held["topic"] < 0, NONE, held["topic"]))]
-    for name in ("correction", "corrected", "approved"):
-        fields.append(whole(name, np.where(held[name] == 0, NONE, 1)))
-    return fields
+    return _WITHOUT_RULE.get(rule) or policy.rules[rule].name
 
 
 def _same_day(days: np.ndarray) -> int:

@@ -28,13 +28,15 @@ from typing import Any
 
 import numpy as np
 
-from clet.batch import Batch, Ragged
+from clet.batch import Ragged
 from clet.config import load_toml
 from clet.exits import ConfigError
 from clet.heads import Heads
+from clet.priority.choice import REASONS as REASONS_OF_WINDOW
 from clet.priority.literals import Literals
 from clet.priority.pattern import Pattern, PatternError
 from clet.priority.poison_budget import Limits
+from clet.priority.rules import REASONS as REASONS_OF_QUALITY
 from clet.priority.topicwords import Keywords
 from clet.priority.value import Weights
 
@@ -42,6 +44,7 @@ VERSION = 1
 MAX_RULES = 256
 ACTIONS = ("down-weight", "mask", "quarantine", "require-approval", "drop")  # weakest first
 DOWN_WEIGHT, MASK, QUARANTINE, APPROVAL, DROP = range(1, 6)
+NO_RULE, INJECTION, UNREAD = -1, -2, -3  # numbers in Ruling.rule of what no rule of the policy asked for
 _NAMES = {"source": "source", "origin": "origin", "licence": "license", "language": "lang"}  # key: the record's field
 _TABLES = ("version", "value", "defence", "origin", "rule")
 _DEFENCE: dict[str, tuple[type, float, float]] = {  # key: kind, least, most
@@ -56,6 +59,10 @@ _DEFENCE: dict[str, tuple[type, float, float]] = {  # key: kind, least, most
     "bursts": (bool, 0, 1),
 }
 _SHARE = (float, 0.0, 1.0)
+# Reasons that records are dropped or held back for without any rule of a policy: a rule of that name could not be told
+# from them where they are counted.
+RESERVED = frozenset(filter(None, (*REASONS_OF_QUALITY, *REASONS_OF_WINDOW)))
+RESERVED |= {"injection", "known", "unread", "repeated", "quarantine-full", "rejected-by-review"}
 SIGN_ACTIONS = ("down-weight", "quarantine", "drop")
 
 
@@ -71,6 +78,11 @@ class Rule:
     topic: Keywords | None
     quality_below: float | None
     why: str
+
+    @property
+    def reads(self) -> bool:
+        """Whether some condition is about the text."""
+        return self.pattern is not None or self.topic is not None or self.quality_below is not None
 
 
 @dataclass
@@ -92,6 +104,11 @@ class Policy:
         """Whether some rule masks parts of records."""
         return any(rule.action == MASK for rule in self.rules)
 
+    @property
+    def reads(self) -> bool:
+        """Whether anything depends on the text, so that a record that cannot be read is held back for it."""
+        return self.injection != DOWN_WEIGHT or any(rule.reads and rule.action > DOWN_WEIGHT for rule in self.rules)
+
     @cached_property
     def _literals(self) -> Literals | None:
         """What one of is in every match of those patterns that have such strings."""
@@ -108,7 +125,7 @@ class Ruling:
     """What the rules say of a batch: columns `[n]`."""
 
     action: np.ndarray  # int8: the strongest action, 0 for none
-    rule: np.ndarray  # int64: the rule that asked for it, -1 for none
+    rule: np.ndarray  # int64: the rule that asked for it; NO_RULE, INJECTION or UNREAD
     factor: np.ndarray  # float64
     masked: list[tuple[int, Rule]]  # (record, rule that masks parts of it)
 
@@ -222,6 +239,8 @@ class _Reader:
         name = entry.get("name")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", name):
             raise self._fail("a rule needs a name of a-z, 0-9 and -", "rule", number, "name")
+        if name in RESERVED:
+            raise self._fail(f"{name!r} is a reason of its own; give the rule another name", "rule", number, "name")
         if entry.get("action") not in ACTIONS:
             raise self._fail(f"action is one of {', '.join(ACTIONS)}", "rule", number, "action")
         action = 1 + ACTIONS.index(entry["action"])
@@ -279,10 +298,16 @@ class _Reader:
             raise self._fail(f"topic: {error}", "rule", number, "topic") from None
 
 
-def rule_on(policy: Policy, batch: Batch, heads: Heads, quality: np.ndarray, live: np.ndarray) -> Ruling:
-    """What the rules say of the records of a batch that are `live` `[n]`, and count it. `heads` has the names."""
-    size = len(batch)
-    out = Ruling(np.zeros(size, np.int8), np.full(size, -1, np.int64), np.ones(size), [])
+def rule_on(
+    policy: Policy, heads: Heads, text: Ragged, readable: np.ndarray, quality: np.ndarray, live: np.ndarray
+) -> Ruling:
+    """What the rules say of records that are `live` `[n]`, and count it. `heads` has the names.
+
+    Of a record that is not `readable` nobody can say whether a rule about its text applies: one that lowers its value
+    does, and for any other it is held back as UNREAD.
+    """
+    size = len(text)
+    out = Ruling(np.zeros(size, np.int8), np.full(size, NO_RULE, np.int64), np.ones(size), [])
     known: dict[str, tuple[list[str], np.ndarray]] = {}
     likely: np.ndarray | None = None
     for number, rule in enumerate(policy.rules):
@@ -292,26 +317,46 @@ def rule_on(policy: Policy, batch: Batch, heads: Heads, quality: np.ndarray, liv
                 known[record_field] = _distinct(heads, record_field)
             values, back = known[record_field]
             hit &= np.array([any(fnmatch.fnmatchcase(value, glob) for glob in globs) for value in values])[back]
+        unread = hit & ~readable if rule.reads else None
+        if unread is not None:
+            hit &= readable
         if rule.quality_below is not None:
             hit &= quality < rule.quality_below
         if rule.topic is not None and hit.any():
-            hit &= rule.topic.on(batch.text)
+            hit &= rule.topic.on(text)
         if rule.pattern is not None and hit.any():
             if rule.pattern.literals:
-                likely = policy.may_match(batch.text, live) if likely is None else likely
+                likely = policy.may_match(text, live) if likely is None else likely
                 hit &= likely
-            hit &= rule.pattern.find(batch.text, hit) >= 0
+            hit &= rule.pattern.find(text, hit) >= 0
             if rule.action == MASK:
                 out.masked += [(row, rule) for row in np.flatnonzero(hit).tolist()]
+        if unread is not None and unread.any():
+            if rule.action == DOWN_WEIGHT:
+                hit |= unread
+            else:
+                _raise(out, unread, QUARANTINE, UNREAD)
         count = int(hit.sum())
         if not count:
             continue
         policy.applied[rule.name] += count
         if rule.action == DOWN_WEIGHT:
             out.factor[hit] *= rule.factor
-        stronger = hit & (rule.action > out.action)
-        out.action[stronger], out.rule[stronger] = rule.action, number
+        _raise(out, hit, rule.action, number)
     return out
+
+
+def _raise(ruling: Ruling, rows: np.ndarray, action: int, rule: int) -> None:
+    """Where an action is stronger than what was asked for so far, it counts."""
+    stronger = rows & (action > ruling.action)
+    ruling.action[stronger], ruling.rule[stronger] = action, rule
+
+
+def forbid_signs(policy: Policy, ruling: Ruling, signed: np.ndarray, unread: np.ndarray) -> None:
+    """Ask for what the policy wants of records with signs of injection, and of those in which none could be seen."""
+    if policy.injection != DOWN_WEIGHT:
+        _raise(ruling, signed, policy.injection, INJECTION)
+        _raise(ruling, unread, QUARANTINE, UNREAD)
 
 
 def _distinct(heads: Heads, name: str) -> tuple[list[str], np.ndarray]:

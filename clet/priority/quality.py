@@ -103,6 +103,11 @@ class QualityTables:
         table = TokenTable(tokenizer) if tokenizer is not None else None
         return QualityTables(table, rules, classifier, synthetic)
 
+    @property
+    def table(self) -> TokenTable | None:
+        """The bytes of the tokenizer's ids, where it is known."""
+        return self._table
+
     def judge(self, batch: Batch) -> Verdicts:
         """The verdict on each record of a batch."""
         size = len(batch)

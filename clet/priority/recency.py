@@ -7,9 +7,11 @@ publisher, and a date in the future would buy the best place. A record without a
 before it was fetched, and counts half: else whoever gives no date would be the freshest of all. Without either a record
 counts as infinitely old.
 
-`now` is given (`--now`) or the clock of the stream: the newest `fetched` among the records so far, remembered in the
-state. `fetched` is written by whoever fetched, so in a running pipeline it is the time of day; for an archive it is
-that of the archive; and the result depends on the input alone, never on when the command ran.
+`now` is given (`--now`) or the clock of the stream: the newest `fetched` among the records so far that no rule drops,
+remembered in the state. `fetched` is written by whoever fetched, so in a running pipeline it is the time of day; for an
+archive it is that of the archive; and the result depends on the input alone, not on when the command ran. But one
+`fetched` in the future would end the days of all budgets to come and make every other record old: a time later than
+the machine's (by more than SKEW_S) is not believed. It moves no clock, and counts as none.
 """
 
 from __future__ import annotations
@@ -18,18 +20,18 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from clet.heads import NO_TIME, Heads
+from clet.heads import NO_TIME
 from clet.record import format_time
 
 HALF_LIFE_DAYS = 7.0  # news is old after a week; give a longer one for papers or code
 UNDATED = 0.5
 DAY_S = 86400
+SKEW_S = 600  # clocks of machines that fetch differ by less, or tickets of theirs (Kerberos: 300) would not work
 
 
-def times_of(heads: Heads) -> tuple[np.ndarray, np.ndarray]:
+def times_of(published: np.ndarray, fetched: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """When each record was published, at the latest when it was fetched: `[n]` int64 seconds, or NO_TIME; and which
     records say when they were published."""
-    published, fetched = heads.seconds("published"), heads.seconds("fetched")
     both, dated = np.minimum(published, fetched), published != NO_TIME
     return np.where(dated, np.where(fetched == NO_TIME, published, both), fetched), dated
 
@@ -42,11 +44,22 @@ def recency(times: np.ndarray, dated: np.ndarray, nows: np.ndarray, half_life_da
 
 
 class Clock:
-    """What time it is: fixed, or the newest `fetched` seen so far. `now` is None before the first."""
+    """What time it is: fixed, or the newest `fetched` seen so far. `now` is None before the first.
 
-    def __init__(self, fixed: datetime | None = None, newest: datetime | None = None):
+    No time after `latest` is believed, not even `newest`; None believes all. `unbelieved` counts the records that had
+    one.
+    """
+
+    def __init__(self, fixed: datetime | None = None, newest: datetime | None = None, latest: datetime | None = None):
         self._fixed = fixed is not None
-        self.now = fixed if fixed is not None else newest
+        self._latest = np.iinfo(np.int64).max if latest is None else int(latest.timestamp()) + SKEW_S
+        self.unbelieved = 0
+        known = newest is not None and newest.timestamp() <= self._latest
+        self.now = fixed if fixed is not None else newest if known else None
+
+    def believed(self, times: np.ndarray) -> np.ndarray:
+        """Times `[n]`, NO_TIME where nothing can have happened then yet."""
+        return np.where(times > self._latest, NO_TIME, times)
 
     def see(self, fetched: np.ndarray) -> np.ndarray:
         """The time at each record `[n]` int64, in order; the clock moves on with them and never goes back."""
@@ -57,6 +70,11 @@ class Clock:
         if nows[-1] != NO_TIME:
             self.now = datetime.fromtimestamp(int(nows[-1]), UTC)
         return nows
+
+    @property
+    def day(self) -> str | None:
+        """YYYY-MM-DD."""
+        return None if self.now is None else day_text(int(self.now.timestamp()))
 
     @property
     def text(self) -> str | None:

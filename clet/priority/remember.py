@@ -24,6 +24,7 @@ from clet.state import State
 
 PARAMS = {"version": 5}
 _JOURNAL = "memory"
+_GATES = "gates"
 
 
 def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
@@ -119,19 +120,25 @@ def origins_json(known: Knowledge) -> dict[str, Any]:
     }
 
 
-def pass_gate(known: Knowledge, state: State, gate: str | None, day: int) -> bool:
+def pass_gate(known: Knowledge, state: State, series: str, gate: int, day: int) -> bool:
     """Whether a model gate was passed since the last run; then budgets begin anew and the period becomes evidence.
 
-    `gate` names the gate that was passed last; None where nobody knows of any.
+    `gate` is the number of the gate that was passed last in a series of them, 0 for none. Only a number above the
+    highest ever seen is a gate that was passed: going back to an earlier release renews nothing. The first number of a
+    series says where it is, not that anything was passed.
     """
-    before = state.values.get("gate")
-    if gate is None or gate == before:
+    gates = state.values.setdefault(_GATES, {})
+    before = gates.get(series)
+    gates[series] = max(gate, before or 0)
+    if before is None or gate <= before:
         return False
-    state.values["gate"] = gate
-    if before is None:
-        return False  # the first name that is given says where we are, not that anything was passed
     turn(known, day)
     return True
+
+
+def gates_of(state: State) -> dict[str, int]:
+    """The highest gate that was seen of each series; 0 where none was passed yet."""
+    return state.values.get(_GATES, {})
 
 
 def recent_origin(known: Knowledge, ident: str) -> str | None:
@@ -139,6 +146,12 @@ def recent_origin(known: Knowledge, ident: str) -> str | None:
     low, high = np.frombuffer(bytes.fromhex(ident), "<u8")
     hits = np.flatnonzero((known.recent["low"] == low) & (known.recent["high"] == high))
     return known.origins.name(int(known.recent["origin"][hits[0]])) if len(hits) else None
+
+
+def forget_after(known: Knowledge, day: int) -> None:
+    """Let evidence that is said to be of a day to come be of `day`, from which on it fades again."""
+    days = known.memory.reputation.day
+    np.minimum(days, day, out=days)
 
 
 def turn(known: Knowledge, day: int) -> None:

@@ -16,11 +16,14 @@ the sum of x_i the budget is a fractional knapsack: classes are filled in the or
 exchange argument: moving a token to a cheaper class with room always helps). Where all together cannot meet the
 deadline, the plan says by how much, and each class gets what it can do.
 
+The plan is for what a run may still let pass: what is left of the budget, of the day's where it is one of a day, and no
+more than all classes have time for; when a new day begins within the run, for its budget and the time that is left.
+
 *Lanes.* Energy does not depend on which tokens a class gets, so that is free for what learning needs: documents of
 high density (bits a token, `clet.priority.novelty`) go to the fastest class, on which they are learned first, and what
-is plain and repetitive to the others. Each group of documents that leaves the window is split by density in the
-plan's proportions, what does not come out even is carried to the next, so that no lane is ever off by more than a
-document.
+is plain and repetitive to the others. Each group of documents that leaves the window is cut by density in the plan's
+proportions, so that within a group no document is on a faster class than a denser one; what does not come out even is
+carried to the next, so that no lane is ever off by more than a document.
 
 Cost: a sort of each group. Choose one lane (no fleet) where all devices are alike.
 """
@@ -28,6 +31,7 @@ Cost: a sort of each group. Choose one lane (no fleet) where all devices are ali
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +42,7 @@ from clet.exits import ConfigError
 
 MAX_DEVICES = 16
 LANE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")  # what clet shard takes as the name of a folder
+SKIP = "skip"
 _KEYS = {"count": int, "tokens_per_s": float, "watts": float, "memory_gb": float}
 
 
@@ -133,6 +138,15 @@ class Fleet:
     devices: tuple[Device, ...]
     deadline_s: float
 
+    def room(self, device: Device) -> int:
+        """Tokens that a class has time for."""
+        return int(device.rate * self.deadline_s)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that all classes have time for."""
+        return sum(self.room(device) for device in self.devices)
+
 
 def load_fleet(path: str) -> Fleet:
     """The fleet in a TOML file. Raises ConfigError for what is missing or makes no sense."""
@@ -154,6 +168,10 @@ def load_fleet(path: str) -> Fleet:
         name = entry.get("name")
         if not isinstance(name, str) or not LANE.match(name) or name in (d.name for d in devices):
             raise ConfigError(f"{path}: device {number}: needs a name of its own that can name a folder")
+        if name == SKIP:
+            raise ConfigError(
+                f"{path}: device {number}: no lane is called {SKIP!r}: it says that nobody learns a record"
+            )
         for key, value in entry.items():
             if key != "name" and (key not in _KEYS or not _positive(value)):
                 raise ConfigError(f"{path}: device {name}: {key} is unknown, or no number above 0")
@@ -170,39 +188,51 @@ def _positive(value: Any) -> bool:
     return type(value) in (int, float) and 0 < value < 1e15
 
 
-def plan(fleet: Fleet, tokens: int) -> Plan:
-    """How many of `tokens` each class gets."""
-    left = tokens
+def plan(fleet: Fleet, tokens: int, used: Mapping[str, int] | None = None) -> Plan:
+    """How many of `tokens` each class gets, where some have `used` up part of their time for tokens before."""
+    left, used = tokens, used or {}
     given: dict[str, int] = {}
     for device in sorted(fleet.devices, key=lambda d: (d.joules_per_token, -d.rate, d.name)):
-        given[device.name] = min(left, int(device.rate * fleet.deadline_s))
+        given[device.name] = min(left, max(0, fleet.room(device) - used.get(device.name, 0)))
         left -= given[device.name]
     by_speed = sorted(fleet.devices, key=lambda d: (-d.tokens_per_s, -d.memory_gb, d.name))
     return Plan(tuple(Lane(device, given[device.name]) for device in by_speed), fleet.deadline_s, left)
 
 
 class Router:
-    """Gives documents their lanes by density, in a plan's proportions."""
+    """Gives documents their lanes by density, in the proportions of a plan. `announce` is told of each plan."""
 
-    def __init__(self, planned: Plan):
-        self.names = [lane.device.name for lane in planned.lanes]
-        total = sum(lane.tokens for lane in planned.lanes)
-        self._shares = np.array([lane.tokens / total if total else 0.0 for lane in planned.lanes])
-        self._owed = np.zeros(len(self.names))  # tokens that each lane has too few of
+    def __init__(self, fleet: Fleet, announce: Callable[[Plan], None] = lambda _: None):
+        self.fleet, self._announce = fleet, announce
+        self.names = [lane.device.name for lane in plan(fleet, 0).lanes]
+        self.planned = False
         self.tokens = np.zeros(len(self.names), np.int64)
+        self._active = np.zeros(1, np.int64)  # lanes that get anything
+        self._shares = np.ones(1)  # of what comes, up to and with each of them
+        self._due = np.zeros(0)  # tokens that they, and those before them, should have got under this plan
+        self._got = np.zeros(0)
+
+    def begin(self, tokens: int) -> None:
+        """Plan for `tokens` to come."""
+        planned = plan(self.fleet, tokens, dict(zip(self.names, self.tokens.tolist(), strict=True)))
+        given = np.array([lane.tokens for lane in planned.lanes], np.float64)
+        if given.any():
+            self._active = np.flatnonzero(given)
+            self._shares = np.cumsum(given[self._active]) / given.sum()
+        self._due, self._got = np.zeros(len(self._active)), np.zeros(len(self._active))
+        self.planned = True
+        self._announce(planned)
 
     def route(self, bits: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """The number `[n]` of each document's lane, where documents of `bits` a token leave together."""
-        self._owed += self._shares * tokens.sum()
+        order = np.argsort(-bits, kind="stable")
+        ends = np.cumsum(tokens[order])
+        self._due += self._shares * ends[-1]
+        # A lane ends at the document whose middle is behind what it and those before it are due.
+        cuts = np.searchsorted(ends - tokens[order] / 2, np.maximum.accumulate(self._due - self._got)[:-1])
+        self._got[:-1] += np.concatenate(([0], ends))[cuts]
+        self._got[-1] += ends[-1]
         lanes = np.empty(len(bits), np.int64)
-        lane = 0
-        for row in np.argsort(-bits, kind="stable").tolist():
-            # On to the next lane once this one has what it is owed, to the nearest document.
-            while lane < len(self.names) - 1 and self._owed[lane] < tokens[row] / 2:
-                lane += 1
-            full = self._owed[lane] < tokens[row] / 2  # all have what they are owed: to whom most is due
-            chosen = int(np.argmax(self._owed)) if full else lane
-            lanes[row] = chosen
-            self._owed[chosen] -= tokens[row]
+        lanes[order] = self._active[np.searchsorted(cuts, np.arange(len(bits)), side="right")]
         self.tokens += np.bincount(lanes, tokens, len(self.names)).astype(np.int64)
         return lanes

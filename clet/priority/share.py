@@ -4,7 +4,8 @@ No origin shall have more than a share of the tokens, so that one loud publisher
 share is taken of the budget; without a budget, of everything that was emitted or is waiting, which is what the output
 would be if it ended now. All counts are exact, in tokens (bytes of text / CHARS_PER_TOKEN for records without any).
 
-With a state, budget and shares are those of a day (UTC), and the account carries over runs; a new day starts empty.
+With a state, budget and shares are those of a day (UTC), and the account carries over runs; a new day starts empty, and
+one that comes back (with `--now`) where it was left, so that no day is spent twice.
 Memory: a number an origin.
 """
 
@@ -31,29 +32,47 @@ class Account:
         self.budget = budget
         self.share = share
         self.origins = origins or Origins()
+        self.room: float = math.inf  # tokens that may still pass whatever the day, as learning them takes time
         self.total = 0
         self.taken = np.zeros(CAPACITY, np.int64)  # by number of the origin
         self.day: str | None = None
-        self._past: dict[str, dict[str, Any]] = {}
+        self._others: dict[str, dict[str, Any]] = {}  # days that are not `day`
 
     @property
     def remaining(self) -> float:
         """Tokens that the budget still allows."""
         return math.inf if self.budget is None else max(0, self.budget - self.total)
 
+    @property
+    def limit(self) -> int:
+        """What `total` may come to; -1 where nothing limits it."""
+        if self.budget is None:
+            return -1
+        return self.budget if self.room >= self.budget - self.total else self.total + int(self.room)
+
+    def spend(self, total: int) -> None:
+        """Let `total` be what has passed."""
+        self.room -= total - self.total
+        self.total = total
+
     def ends_before(self, day: str | None) -> bool:
         """Whether `day` is a later one than the account's."""
         return day is not None and self.day is not None and day > self.day
 
     def turn(self, day: str | None) -> None:
-        """Let the day be `day`: at a new one the account starts empty. Days before the current one are ignored."""
-        if day is None or (self.day is not None and not self.ends_before(day)):
+        """Let the day be `day`: at a new one the account starts empty, at one that it knows where it was left."""
+        if day is None or day == self.day:
             return
         if self.day is not None:
-            self._past[self.day] = self._summary()
+            self._others[self.day] = self._summary()
             self.total = 0
             self.taken[:] = 0
         self.day = day
+        entry = self._others.pop(day, None)
+        if entry:
+            self.total += int(entry["total"])
+            for name, tokens in entry["origins"].items():
+                self.taken[self.origins.number(name)] += int(tokens)
 
     def _summary(self) -> dict[str, Any]:
         taken = sorted(((int(self.taken[i]), i) for i in np.flatnonzero(self.taken).tolist()), reverse=True)
@@ -62,15 +81,10 @@ class Account:
 
     def to_json(self) -> dict[str, Any]:
         """The account by day, for the state."""
-        days = self._past | ({self.day: self._summary()} if self.day else {})
-        return {day: days[day] for day in sorted(days)[-MAX_DAYS:]}
+        days = self._others | ({self.day: self._summary()} if self.day else {})
+        kept = sorted(days, key=lambda day: (day == self.day, day))[-MAX_DAYS:]
+        return {day: days[day] for day in sorted(kept)}
 
-    def load(self, days: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take up the account of earlier runs."""
-        self._past = {day: dict(entry) for day, entry in days.items()}
-        if self._past:
-            self.day = max(self._past)
-            entry = self._past.pop(self.day)
-            self.total = int(entry["total"])
-            for name, tokens in entry["origins"].items():
-                self.taken[self.origins.number(name)] += int(tokens)
+    def load(self, days: Mapping[str, Mapping[str, Any]], last: str | None = None) -> None:
+        """Take up the account of earlier runs; what lies after the day `last` cannot have happened. Then `turn`."""
+        self._others = {day: dict(entry) for day, entry in days.items() if last is None or day <= last}

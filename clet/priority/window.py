@@ -11,14 +11,15 @@ score of 0 is ahead of any newcomer's 1. A windowful is max_records records or m
 record. What becomes known while a record waits still counts: a correction of what it says, a burst it belongs to.
 
 Shares (`clet.priority.share`): a record whose origin has used up its allowance steps aside until the allowance grows;
-those that never got their turn come last, if the budget has room. Without a budget, a share therefore orders and
-drops nothing. With a budget and a full window, something has to go for good: the worst records of origins that hold
-more than their allowance (`share`), then, where more waits than the budget can take, the worst of all (`budget`); only
-then the best leave. So where the window is large enough to hold the budget, what leaves is the best of the whole
-stream, not the first of it; when the day of a daily budget ends, it is spent on what waits. A record that does not fit
-the rest of a budget is dropped (`budget`). The share of a topic (`clet.priority.flood`) is a limit: what is above it
-is dropped (`flood`) when the window needs the room or ends. The poison budget (`clet.priority.poison_budget`) is asked
-last, when a record is about to leave, and what it refuses goes at once.
+those that never got their turn come last, if the budget has room. Where nobody else can use the rest, or nobody else
+waits, nobody steps aside. Without a budget, a share therefore orders and drops nothing. With a budget and a full
+window, something has to go for good: the worst records of origins that hold more than their allowance (`share`), then,
+where more waits than the budget can take, the worst of all (`budget`); only then the best leave. So where the window is
+large enough to hold the budget, what leaves is the best of the whole stream, not the first of it; when the day of a
+daily budget ends, it is spent on what waits, as at the end of a run. A record that does not fit the rest of a budget is
+dropped (`budget`). The share of a topic (`clet.priority.flood`) is a limit: what is above it is dropped (`flood`) when
+the window needs the room or ends. The poison budget (`clet.priority.poison_budget`) is asked last, when a record is
+about to leave, and what it refuses goes at once.
 
 Memory: the records held, 200 bytes each, and once more what leaves together. Time: O(log n) a record.
 """
@@ -73,6 +74,14 @@ HELD = np.dtype(
         ("corrected", "u1"),
         ("claimed", "u1"),
         ("approved", "u1"),
+        ("aside", "u1"),
+        ("undated", "u1"),
+        ("signs", "u1"),
+        ("aged", "f4"),
+        ("classifier", "f4"),
+        ("synthetic", "f4"),
+        ("mixture", "f4"),
+        ("ease", "f4"),
     ]
 )
 
@@ -85,7 +94,7 @@ def sizes_of(batch: Batch) -> np.ndarray:
 
 Choice = tuple[np.ndarray, np.ndarray, np.ndarray]
 Leave = Callable[[Batch, np.ndarray, str], None]  # (records, their rows of HELD, reason): dropped
-Unseen = Callable[[str, int], bool]  # (reason, how many): whether it is enough that they are counted
+Unseen = Callable[[str, np.ndarray], bool]  # (reason, rows of HELD): whether it is enough that they are counted
 
 
 @dataclass
@@ -148,7 +157,8 @@ class Window:
         self._bytes += int(part["size"].sum())
 
     def settle(self) -> Iterator[Departure]:
-        """Yields, best first, what fits the rest of a budget that is about to lapse; the others go on waiting."""
+        """Yields, best first, what fits the rest of a budget that is about to lapse, and all that was within shares
+        before the others; what does not fit goes on waiting."""
         if self._count and self.account.budget is not None:
             yield from self._leave(*self._choose(self._count, self._bytes, lapses=True))
 
@@ -167,6 +177,8 @@ class Window:
         held = np.concatenate(self._held)
         self.corrections.apply(held, self._chunks)
         rescore(self.memory, held)
+        arrived = max(self._arrived / self.max_records, self._arrived_bytes / self.max_bytes)
+        held["aged"] = AGING * arrived - held["rank"]
         held = held[np.lexsort((held["arrival"], -held["key"]))]
         account = self.account
         totals = np.array([account.total], np.int64)
@@ -178,14 +190,14 @@ class Window:
             self.rules,
             account.taken,
             totals,
-            -1 if account.budget is None else account.budget,
+            account.limit,
             account.share,
             records,
             size,
             final,
             lapses,
         )
-        account.total = int(totals[0])
+        account.spend(int(totals[0]))
         return held, codes, places
 
     def _leave(self, held: np.ndarray, codes: np.ndarray, places: np.ndarray) -> Iterator[Departure]:
@@ -193,7 +205,7 @@ class Window:
         stay = held[codes == STAY]
         for code in np.unique(codes[(codes != STAY) & (codes != EMIT)]).tolist():
             gone = held[codes == code]
-            if not self.counted(REASONS[code], len(gone)):
+            if not self.counted(REASONS[code], gone):
                 for part in gather(chunks, gone):
                     self.drop(part.batch, part.held, REASONS[code])
         emitted = np.flatnonzero(codes == EMIT)

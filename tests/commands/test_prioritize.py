@@ -93,7 +93,7 @@ def test_wrong_values_are_one_line_and_status_2(flags, clet):
 
 
 def test_records_without_text_are_said_not_to_be_judged(clet, workshop, tmp_path):
-    """Ids decode back, but only with their tokenizer; and instructions are looked for in text alone."""
+    """Ids decode back, but only with their tokenizer."""
     bare = b"".join(
         orjson.dumps({name: value for name, value in orjson.loads(line).items() if name != "text"}) + b"\n"
         for line in clet("cat", workshop / "docs.clet").stdout.splitlines()
@@ -102,8 +102,57 @@ def test_records_without_text_are_said_not_to_be_judged(clet, workshop, tmp_path
     assert alone.returncode == 0
     assert alone.stderr.count(b"are not judged (give --tokenizer)") == 1
     told = clet("prioritize", "--tokenizer", workshop / "model", "-o", "b.clet", input=bare)
-    assert b"not judged" not in told.stderr
-    assert told.stderr.count(b"are not searched for instructions") == 1
+    assert b"without text" not in told.stderr
+
+
+def day_of(lines, day: int, **fields) -> bytes:
+    return b"".join(
+        orjson.dumps(orjson.loads(line) | {"fetched": f"2026-03-{day:02}T12:00:00Z"} | fields) + b"\n" for line in lines
+    )
+
+
+def test_a_record_from_the_future_stops_no_state(lines, clet):
+    flags = ("prioritize", "--state", "s", "--budget", "500", "-o", "o.clet", "--json")
+    assert summary(clet(*flags, input=day_of(lines[:40], 1)))["tokens"] == 500
+    trap = day_of(lines[:1], 1, fetched="2999-01-01T00:00:00Z") + day_of(lines[41:], 1, fetched="2999-01-01T00:00:00Z")
+    done = clet(*flags, input=trap + day_of(lines[:40], 2))
+    assert done.stderr.count(b"2 records were fetched later than now") == 1
+    assert (summary(done)["tokens"], summary(done)["now"]) == (500, "2026-03-02T12:00:00Z")
+    assert summary(clet(*flags, input=day_of(lines[:40], 3)))["tokens"] == 500
+
+
+def test_now_sets_a_clock_back_and_no_day_is_spent_twice(lines, clet):
+    flags = ("prioritize", "--state", "s", "--budget", "500", "-o", "o.clet", "--json")
+    assert summary(clet(*flags, input=day_of(lines[:40], 1)))["tokens"] == 500
+    assert summary(clet(*flags, "--now", "2999-01-01", input=day_of(lines[:40], 1)))["tokens"] == 500
+    done = clet(*flags, input=day_of(lines[:40], 1))
+    assert b"is ahead of this machine's: it begins anew" in done.stderr
+    assert summary(done)["tokens"] == 0
+    assert summary(clet(*flags, "--now", "2026-02-20", input=day_of(lines[:40], 1)))["tokens"] == 500
+    assert summary(clet(*flags, input=day_of(lines[:40], 1)))["tokens"] == 0
+
+
+def test_days_in_one_run_spend_what_as_many_runs_spend(lines, clet):
+    days = b"".join(day_of(lines[:40], day, origin="a") for day in (1, 2, 3))
+    done = clet("prioritize", "--state", "s", "--budget", "1010", "-o", "o.clet", "--json", input=days)
+    assert summary(done)["tokens"] == 3000
+
+
+def test_a_fleet_plans_for_what_the_day_has_left(lines, clet, tmp_path):
+    (tmp_path / "fleet.toml").write_text(
+        "deadline_s = 60\n"
+        "[[device]]\nname = 'new'\ntokens_per_s = 10\nwatts = 300\n"
+        "[[device]]\nname = 'old'\ntokens_per_s = 5\nwatts = 60\n"
+    )
+    flags = ("prioritize", "--state", "s", "--budget", "1000", "-o", "o.clet", "--fleet", "fleet.toml")
+    first = clet(*flags, input=day_of(lines[:40], 1))
+    assert b"lane new: 600 tokens" in first.stderr
+    assert b"lane old: 300 tokens" in first.stderr
+    assert b"100 tokens of the budget are more than the fleet can learn in time: they do not pass" in first.stderr
+    second = clet(*flags, "--json", input=day_of(lines[:40], 1))
+    assert b"lane new: 0 tokens" in second.stderr
+    assert b"lane old: 100 tokens" in second.stderr
+    assert summary(second)["tokens"] == 100
 
 
 def test_tokens_of_another_tokenizer_are_refused_and_nothing_is_committed(lines, clet, record, tmp_path):

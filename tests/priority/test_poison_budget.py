@@ -43,7 +43,7 @@ def test_no_origin_and_no_cluster_passes_its_limit_between_gates_over_restarts_a
             continue
         with State.open(path, "prioritize", remember.PARAMS) as state:
             known = remember.load(state)
-            remember.pass_gate(known, state, str(gate), 0)
+            remember.pass_gate(known, state, "run", gate, 0)
             records = [record_of(number + i, origin, cluster) for i, (origin, cluster) in enumerate(rows)]
             number += len(records)
             out, rejected, held = run(records, policy=Policy(limits=LIMITS), knowledge=known, account=Account())

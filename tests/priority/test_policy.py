@@ -6,7 +6,11 @@ import pytest
 from priority_runs import run, story
 
 from clet.exits import ConfigError
+from clet.priority.choice import REASONS as REASONS_OF_WINDOW
+from clet.priority.order import KNOWN
 from clet.priority.policy import load_policy
+from clet.priority.quarantine import FULL, REFUSED, REPEATED
+from clet.priority.rules import REASONS as REASONS_OF_QUALITY
 
 GOOD = """\
 version = 1
@@ -76,6 +80,7 @@ def test_a_policy_says_what_it_says(tmp_path):
         ('language = "en"', "language = 3", 27, "a list of names"),
         ('origin = ["tabloid*", "rag"]\nlanguage = "en"', "", 22, "without a condition"),
         ('name = "tabloids"', 'name = "no-secrets"', 23, "second rule"),
+        ('name = "tabloids"', 'name = "rejected-by-review"', 23, "a reason of its own"),
         ('action = "drop"', 'action = "mask"\nfactor = 1', 20, "needs a factor"),
         ("[[origin]]", "[[origins]]", 13, "'origins'"),
         ("[value]", "[[value]]", 3, "is a table"),
@@ -141,3 +146,11 @@ def test_injection_may_be_held_back_or_dropped(tmp_path):
         got = run([trap], policy=policy)
         assert [why for _, why in got[where]] == ["injection"]
         assert got[where][0][0]["priority"]["signs"] == "instruction"
+
+
+def test_no_rule_can_take_the_name_of_another_reason(tmp_path):
+    """Else one count would be that of two reasons; the manual names them all."""
+    built_in = {KNOWN, FULL, REFUSED, REPEATED, "injection", "unread", *REASONS_OF_WINDOW, *REASONS_OF_QUALITY} - {""}
+    for name in built_in:
+        with pytest.raises(ConfigError, match="a reason of its own"):
+            load(tmp_path, GOOD.replace('"tabloids"', f'"{name}"', 1))

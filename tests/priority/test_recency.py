@@ -17,7 +17,8 @@ NOW = datetime(2026, 3, 8, tzinfo=UTC)
 
 def dates(*pairs: tuple[str | None, str | None]) -> tuple[np.ndarray, np.ndarray]:
     lines = [orjson.dumps({"published": p, "fetched": f}) for p, f in pairs]
-    return times_of(Heads.of(Ragged.from_bytes(lines), ("published", "fetched")))
+    heads = Heads.of(Ragged.from_bytes(lines), ("published", "fetched"))
+    return times_of(heads.seconds("published"), heads.seconds("fetched"))
 
 
 def times(*pairs: tuple[str | None, str | None]) -> np.ndarray:
@@ -64,3 +65,12 @@ def test_the_clock_is_the_newest_fetch_and_never_goes_back():
     fixed.see(times((None, "2027-01-01")))
     assert fixed.text == "2026-03-08T00:00:00Z"
     assert Clock().see(times((None, None))).tolist() == [NO_TIME]
+
+
+def test_a_time_that_has_not_come_yet_moves_no_clock():
+    clock = Clock(latest=NOW)
+    fetched = clock.believed(times((None, "2026-03-02"), (None, "2099-01-01"), (None, "2026-03-08T00:05:00Z")))
+    days = [day_text(now) for now in clock.see(fetched).tolist()]
+    assert days == ["2026-03-02", "2026-03-02", "2026-03-08"]
+    assert Clock(newest=datetime(2099, 1, 1, tzinfo=UTC), latest=NOW).now is None  # a state that was misled recovers
+    assert Clock(newest=NOW, latest=NOW).now == NOW

@@ -33,7 +33,7 @@ def test_runs_over_a_state_are_one_long_run(tmp_path):
     for number, part in enumerate((records(0, 30), records(30, 60))):
         with State.open(tmp_path / "s", "prioritize", remember.PARAMS) as state:
             loaded = remember.load(state)
-            remember.pass_gate(loaded, state, str(number), 5)
+            remember.pass_gate(loaded, state, "run", number, 5)
             kept.append(run(part, knowledge=loaded, clock=Clock(), policy=POLICY))
             remember.save(loaded, state)
             state.commit()
@@ -47,16 +47,13 @@ def test_runs_over_a_state_are_one_long_run(tmp_path):
     assert len(list((tmp_path / "s").glob("*.journal"))) == 1
 
 
-def test_the_same_gate_is_no_gate_and_the_first_name_neither(tmp_path):
+def test_only_what_is_above_all_before_is_a_gate_and_the_first_number_is_none(tmp_path):
     with State.open(tmp_path / "s", "prioritize", remember.PARAMS) as state:
         known = remember.load(state)
-        assert [remember.pass_gate(known, state, gate, 0) for gate in ("a", "a", None, "b", "b")] == [
-            False,
-            False,
-            False,
-            True,
-            False,
-        ]
+        passed = [remember.pass_gate(known, state, "run", gate, 0) for gate in (4, 4, 5, 4, 5, 0, 7)]
+        assert passed == [False, False, True, False, False, False, True]
+        assert not remember.pass_gate(known, state, "other", 9, 0)
+        assert remember.gates_of(state) == {"run": 7, "other": 9}
 
 
 @pytest.mark.parametrize(("field", "value", "said"), [("for", "much", "o1"), ("number", 0, "numbers of origins")])

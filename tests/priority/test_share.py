@@ -13,19 +13,27 @@ def take(account: Account, origin: str, tokens: int) -> None:
     account.taken[account.origins.number(origin)] += tokens
 
 
-def test_a_new_day_starts_empty_and_an_old_one_does_not_come_back():
+def test_a_new_day_starts_empty_and_no_day_is_spent_twice():
     account = Account(100, 1.0)
     assert Account(None).remaining == math.inf
     account.turn("2026-03-01")
     take(account, "a", 100)
-    account.turn("2026-02-28")
-    assert account.remaining == 0
     account.turn("2026-03-02")
     assert account.remaining == 100
     assert account.to_json() == {
         "2026-03-01": {"total": 100, "origins": {"a": 100}},
         "2026-03-02": {"total": 0, "origins": {}},
     }
+    account.turn("2026-03-01")
+    assert (account.remaining, account.taken.sum()) == (0, 100)
+
+
+def test_the_day_of_the_account_is_kept_however_old_and_days_to_come_are_not_believed():
+    account = Account(100)
+    account.load({f"2026-03-{day:02}": {"total": 1, "origins": {}} for day in range(1, 10)}, "2026-03-08")
+    account.turn("2026-02-01")
+    take(account, "a", 7)
+    assert list(account.to_json()) == ["2026-02-01", *(f"2026-03-{day:02}" for day in range(3, 9))]
 
 
 def test_the_account_carries_over_and_stays_small(monkeypatch):

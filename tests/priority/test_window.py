@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from clet.priority.assess import new_memory
 from clet.priority.choice import Rules
 from clet.priority.correction import Corrections
 from clet.priority.flood import new_flow
-from clet.priority.origins import CAPACITY, Origins
+from clet.priority.origins import CAPACITY
 from clet.priority.poison_budget import Limits, new_ledger
 from clet.priority.share import Account
 from clet.priority.window import AGING, HELD, Window, sizes_of
@@ -31,9 +32,12 @@ class Item(NamedTuple):
     origin: str = "o"
 
 
-def run(items: list[Item], account: Account | None = None, piece: int = 1, **bounds: int):
-    """(left in that order, (dropped, reason)); `piece` records are pushed together where there is room."""
-    origins = Origins()
+def run(items: list[Item], account: Account | None = None, piece: int = 1, settle: tuple[int, ...] = (), **bounds: int):
+    """(left in that order, (dropped, reason)); `piece` records are pushed together where there is room;
+    after `settle` records a day ends."""
+    account = account or Account()
+    origins = account.origins
+    account.turn("day 0" if settle else None)
     out: list[Item] = []
     dropped: list[tuple[Item, str]] = []
 
@@ -41,7 +45,7 @@ def run(items: list[Item], account: Account | None = None, piece: int = 1, **bou
         return [items[int(batch.fields(row)["title"])] for row in range(len(held))]
 
     window = Window(
-        account or Account(),
+        account,
         lambda batch, held, why: dropped.extend((item, why) for item in named(batch, held)),
         lambda *_: False,
         MEMORY,
@@ -68,6 +72,10 @@ def run(items: list[Item], account: Account | None = None, piece: int = 1, **bou
             out += named(departure.batch, departure.held)
         assert len(window) <= bounds.get("max_records", len(items))
         start += len(batch)
+        if len(window) and start in settle:
+            for departure in window.settle():
+                out += named(departure.batch, departure.held)
+            account.turn(f"day {start}")
     for departure in window.drain():
         out += named(departure.batch, departure.held)
     return out, dropped
@@ -160,7 +168,7 @@ def test_share_holds_while_others_have_something_to_offer():
     out, dropped = run([*loud, *quiet], Account(1000, 0.3))
     assert sum(item.tokens for item in out) == 1000
     assert Counter(item.origin for item in out[:60]) == {"loud": 30, "quiet": 30}  # both shares first, then the rest
-    assert {why for _, why in dropped} == {"share"}
+    assert Counter((item.origin, why) for item, why in dropped) == {("loud", "share"): 30, ("quiet", "budget"): 70}
 
 
 def test_a_flood_does_not_push_others_out_of_a_small_window():
@@ -203,3 +211,41 @@ def test_a_budget_smaller_than_every_record_is_why_all_are_dropped(size):
     out, dropped = run([Item(i, i / 10, 10, "ab"[i % 2]) for i in range(10)], Account(8, 0.5), max_records=size)
     assert out == []
     assert {why for _, why in dropped} == {"budget"}
+
+
+def test_a_single_origin_passes_best_first_and_what_is_dropped_had_no_room():
+    items = [Item(0, 0.9, 30), Item(1, 0.8, 60), Item(2, 0.7, 20), Item(3, 0.6, 10), Item(4, 0.5, 10)]
+    out, dropped = run(items, Account(100, 0.5))
+    assert [item.number for item in out] == [0, 1, 3]
+    assert {why for _, why in dropped} == {"budget"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(items=items, share=st.floats(0.1, 1.0), budget=st.none() | st.integers(0, 400))
+def test_a_share_of_one_origin_alone_changes_nothing(items, share, budget):
+    items = [item._replace(origin="o") for item in items]
+    assert run(items, Account(budget, share)) == run(items, Account(budget, 1.0))
+
+
+def test_share_is_why_only_where_others_took_the_room():
+    best = [Item(i, 0.9, 40, "a") for i in range(3)]
+    out, dropped = run([*best, Item(3, 0.5, 50, "b")], Account(100, 0.5))
+    # The others can use 50 of 100: one of a; then b; of the rest neither would have had room without b and its like.
+    assert [item.number for item in out] == [0, 3]
+    assert [(item.number, why) for item, why in dropped] == [(1, "share"), (2, "budget")]
+
+
+def test_what_others_cannot_use_of_a_budget_is_no_reason_to_step_aside():
+    many = [Item(i, 0.9 - i / 100, 10, "a") for i in range(20)]
+    out, _ = run([*many, Item(20, 0.1, 10, "b")], Account(100, 0.5))
+    assert [item.number for item in out] == [*range(9), 20]
+
+
+@pytest.mark.parametrize("origins", ["a", "abc"])
+def test_three_days_in_one_run_spend_what_three_runs_spend(origins):
+    days = [[Item(100 * d + i, (i * 7 % 40) / 40, 9, origins[i % len(origins)]) for i in range(40)] for d in range(3)]
+    alone = [run(day, Account(180, 0.5))[0] for day in days]
+    together, _ = run([*chain(*days)], Account(180, 0.5), settle=(40, 80))
+    assert [len(day) for day in alone] == [20] * 3
+    assert len(together) == 60
+    assert together[:20] == alone[0]
