@@ -437,8 +437,9 @@ class Prioritizer:
                     fixed("value", amounts),
                     words("signs", signs, _SIGN_WORDS),
                 ]
-                notes.append(fixed("quality", np.where(seen.broken[part] > 0, np.nan, seen.quality[part])))
-                notes.append(fixed("recency", facts.recency[part]))
+                whole_text = seen.broken[part] == 0  # of what broke a rule of quality, that is all there is to say
+                for name, column in (("quality", seen.quality), ("recency", facts.recency)):
+                    notes.append(fixed(name, np.where(whole_text, column[part], np.nan)))
                 if reason:
                     notes += [fixed(name, getattr(found, name)[part]) for name in ("bits", "credibility", "novelty")]
                 self._drop(annotate(batch.take(part), notes), [reasons[k] for k in picked.tolist()], held_back)
