@@ -58,7 +58,6 @@ class Memory(NamedTuple):
     corrected: np.ndarray  # [2^14] uint64: clusters and titles that a correction named, or that say what one denies
     corrected_by: np.ndarray  # [2^14] int32: its origin, plus one
     claims: Claims
-    count: np.ndarray  # [1] int64: documents so far
 
 
 class Findings(NamedTuple):
@@ -86,7 +85,6 @@ def new_memory(origins: int) -> Memory:
         np.zeros(1 << CORRECTED_BITS, np.uint64),
         np.zeros(1 << CORRECTED_BITS, np.int32),
         new_claims(),
-        np.zeros(1, np.int64),
     )
 
 
@@ -175,7 +173,6 @@ def assess(m, ids, offsets, begin, stop, days, origins, families, dropped, wrong
         origin, day, family = origins[row], days[row], families[row]
         r = m.reputation
         decay(r, origin, day)
-        m.count[0] += 1
         r.period[origin, DOCS] += 1.0
         if wrong[row]:
             r.period[origin, WRONG] += 1.0

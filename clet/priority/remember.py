@@ -4,7 +4,7 @@ HEAD has the account, the clock, the names of origins with their evidence, the g
 `memory-N` the n-gram model, topics, phrases and counts, sparse: places and values of what is not zero. Each commit
 writes a journal of a new name and drops the old one, so that a crash leaves one or the other, never half of each.
 
-Size: about 12 bytes for each n-gram known, compressed; 20 MB at most after years of news.
+Size: about 6 bytes for each n-gram known, before compression; 20 MB at most after years of news.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from clet.priority.poison_budget import open_gate
 from clet.priority.triples import COUNTS, PLACE
 from clet.state import State
 
-PARAMS = {"version": 4}
+PARAMS = {"version": 5}
 _JOURNAL = "memory"
 _GATES = "gates"
 
@@ -46,7 +46,7 @@ def _arrays(known: Knowledge) -> dict[str, np.ndarray]:
     return (
         found
         | period
-        | {"scale": memory.scale, "excess": known.excess, "count": memory.count}
+        | {"scale": memory.scale, "excess": known.excess}
         | {"corrected": memory.corrected, "corrected_by": memory.corrected_by}
     )
 
