@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from clet import seeds
-from clet.batch import Batch
+from clet.batch import Batch, Ragged
 from clet.bench.learning_streams import Lesson, NewsroomStream, RealStream
 from clet.evaluate.perplexity import Piece, score
 from clet.heads import Heads
@@ -152,8 +152,8 @@ def _days(stream: Batch, known: Knowledge) -> Iterator[Batch]:
 class _Lenient(Prioritizer):
     """Drops nothing for its quality, and still lets it speak for or against an origin."""
 
-    def _look(self, batch: Batch, heads: Heads) -> Seen:
-        seen = super()._look(batch, heads)
+    def _look(self, batch: Batch, heads: Heads, text: Ragged, readable: np.ndarray) -> Seen:
+        seen = super()._look(batch, heads, text, readable)
         return replace(
             seen,
             quality=np.ones(len(batch)),
