@@ -77,7 +77,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(_place()))
 
 import numba  # noqa: E402 - the cache's place is read at import
 from numba.core import entrypoints  # noqa: E402
-from numba.core.caching import FunctionCache  # noqa: E402
+from numba.core.caching import FunctionCache, IndexDataCacheFile  # noqa: E402
 from numba.core.runtime import rtsys  # noqa: E402
 
 # Before its first compilation numba imports the packages that have types to register; ours needs none of them, and
@@ -89,7 +89,21 @@ _told = False
 
 
 class _Cache(FunctionCache):
-    """numba's cache, which gives a kernel that it has without preparing the compiler (0.15 s) first."""
+    """numba's cache, which gives a kernel that it has without preparing the compiler (0.15 s) first.
+
+    numba knows what it has compiled by the function and the types. The same function compiled with other options, to
+    run on several threads say, would be taken for it, and is therefore kept under a name of its own.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        super().__init__(function)
+        said = sorted((name, sorted(value) if isinstance(value, set) else value) for name, value in options.items())
+        mark = hashlib.blake2b(repr(said).encode(), digest_size=4).hexdigest()
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path,
+            filename_base=f"{self._impl.filename_base}.{mark}",
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The kernel for these types, or None; then the compiler prepares itself."""
@@ -151,7 +165,7 @@ def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return functools.partial(njit, **options)
     kernel = numba.njit(nogil=True, error_model="numpy", **options)(function)
     if options.get("inline") != "always":  # such a one is part of those that call it
-        kernel._cache = _Cache(function)
+        kernel._cache = _Cache(function, options)
     kernel.compile = _undisturbed(kernel.compile)
     return kernel
 

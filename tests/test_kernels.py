@@ -79,6 +79,35 @@ def test_a_kernel_that_is_new_is_compiled_beside_one_that_is_loaded(use):
     assert use("more")[:2] == ["(50, True) 1", "[2 1 0] 1"]
 
 
+def test_one_function_compiled_with_other_options_is_another_kernel(tmp_path):
+    (tmp_path / "kernels_under_test.py").write_text(
+        "from clet.kernels import njit, prange\n"
+        "def fill(out):\n"
+        "    for i in prange(len(out)):\n"
+        "        out[i] = i\n"
+        "alone, together = njit(fill), njit(fill, parallel=True)\n"
+    )
+    use = (
+        "import sys, numpy, kernels_under_test as k\n"
+        "made = [(name, getattr(k, name)) for name in sys.argv[1:]]\n"
+        "for _, kernel in made: kernel(numpy.empty(8))\n"
+        "print([(name, sum(kernel.stats.cache_hits.values())) for name, kernel in made])\n"
+    )
+
+    def said(*names):
+        return subprocess.run(
+            [sys.executable, "-c", use, *names],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PATH": "/usr/bin:/bin", "CLET_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": _path(tmp_path)},
+        ).stdout
+
+    assert said("together") == "[('together', 0)]\n"
+    assert said("alone") == "[('alone', 0)]\n"  # not the one that runs on several threads
+    assert said("alone", "together") == "[('alone', 1), ('together', 1)]\n"
+
+
 def test_a_changed_kernel_is_compiled_anew(use, tmp_path):
     use()
     path = tmp_path / "kernels_under_test.py"
