@@ -195,7 +195,7 @@ def _forward(q, k, v, items, bounds, longest, scratch, out, logs, parts):
                         top = row_max(buffer, at, seen) * factor
                         total = row_exp2(buffer, at, seen, factor, top)
                         buffer[factors + r] = np.float32(1.0) / total
-                        logs[row, head, begin + r] = top + np.float32(np.log2(np.float64(total)))
+                        logs[row, head, begin + r] = top + np.log2(total)
                     _weighted(buffer, scores, wide, strips, first, values, length, size, outs)
                     for r in range(num):
                         for c in range(size):

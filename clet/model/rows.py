@@ -242,8 +242,7 @@ def cross_entropy(logits, targets, losses, parts):
                 logits[row, c] = x
                 lanes[0] += x
             total = lanes.sum()
-            log = np.float32(np.log(np.float64(total)))  # logf is not the same in every process
-            losses[row] = log - (right - top)
+            losses[row] = np.log(total) - (right - top)
             scale = _ONE / total
             for c in range(size):
                 logits[row, c] *= scale

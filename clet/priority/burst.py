@@ -30,7 +30,7 @@ import numpy as np
 from clet.kernels import njit
 from clet.priority.counts import count_of
 from clet.priority.triples import PLACE, count_at, new_blocks, place_of
-from clet.priority.vectors import ask_for
+from clet.priority.vectors import ask_for, count_bits
 
 DOCUMENTS = 6  # a pilot flagged the trigger after 6 of 250 documents, with 21 to 50 false alarms in 149 weeks
 ORIGINS = 3  # fewer are held by the budget of each origin
@@ -69,17 +69,8 @@ def new_bursts(blocks: np.ndarray | None = None) -> Bursts:
 
 
 @njit
-def _bits(x):
-    count = 0
-    while x:
-        x &= x - _ONE
-        count += 1
-    return count
-
-
-@njit
 def _alarming(word):
-    return word & _DOCS >= _BURST and not word & _TRUSTED and _bits(word & _ORIGINS) >= ORIGINS
+    return word & _DOCS >= _BURST and not word & _TRUSTED and count_bits(word & _ORIGINS) >= ORIGINS
 
 
 @njit

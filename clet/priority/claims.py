@@ -27,6 +27,7 @@ from clet.kernels import njit
 from clet.priority.credibility import PROVEN, is_established, standing
 from clet.priority.novelty import pair_hash, triple_hash
 from clet.priority.topics import KEYWORDS
+from clet.priority.vectors import count_bits
 
 CLAIMS = 64
 CLAIM_DAYS = 14
@@ -194,19 +195,10 @@ def compare(t, ids, begins, ends, wrong, event):
 
 
 @njit
-def _bits(x):
-    count = 0
-    while x:
-        x &= x - _ONE
-        count += 1
-    return count
-
-
-@njit
 def _told(units, telling):
     count = 0
     for word in range(WORDS):
-        count += _bits(units[word] & telling[word])
+        count += np.int64(count_bits(units[word] & telling[word]))
     return count
 
 
@@ -235,7 +227,7 @@ def who_says(c, r, origins, exempt, first, wrong, event):
         others = 0
         elsewhere = np.zeros(UNITS, np.int64)
         for row in range(n):
-            about[row] = _bits(_U(event[row, k] & names)) >= MIN_EVENT
+            about[row] = count_bits(_U(event[row, k] & names)) >= MIN_EVENT
             if about[row] or not first[row]:
                 continue
             others += 1

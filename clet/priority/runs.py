@@ -74,6 +74,7 @@ def known_endings() -> np.ndarray:
 
 @leaf
 def is_known(known, key):
+    """Whether a key is in a table as `known_endings` makes it."""
     at = key % _U(_KNOWN)
     while known[at] and known[at] != key:
         at = (at + _ONE) % _U(_KNOWN)
@@ -136,6 +137,7 @@ def front_end(data, low, end, classes):
 
 @leaf(forceinline=True)
 def is_link(data, begin, end):
+    """Whether a run of bytes begins with `www.` or has `://` in it."""
     if data[begin] == _W and data[begin + _ONE] == _W and data[begin + _U(2)] == _W and data[begin + _U(3)] == 46:
         return end - begin > _U(4)
     at = begin + _ONE

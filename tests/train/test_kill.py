@@ -42,14 +42,13 @@ def train(run, *shards, model, kill_after: int | None = None) -> int:
 SETTINGS = {"batch_size": 1, "lr": 3e-3, "warmup": 4, "save_every": 7, "replay": 0.2, "dtype": "float32", "cooldown": 3}
 
 
-def test_killed_at_random_steps_the_run_ends_with_the_undisturbed_weights(make_shards, model_dir, tmp_path):
+def test_killed_at_random_steps_the_run_ends_with_the_undisturbed_weights(learn, make_shards, model_dir, tmp_path):
     old = make_shards(tmp_path / "old", [story(i) for i in range(24)])
     new = make_shards(tmp_path / "new", [story(i) for i in range(100, 124)], day=2)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    # By the command, too: a process with other libraries loaded, as this one, may round a last bit otherwise.
-    assert train(whole, old, model=model_dir) == 0
+    learn(old, run=whole, **SETTINGS)
     first = len(step_lines(whole))
-    assert train(whole, old, new, model=model_dir) == 0
+    learn(old, new, run=whole, **SETTINGS)
     last = len(step_lines(whole))
     random = python_random(5, "tests/kill")
     for shards, begin, end in (([old], 2, first - 40), ([old, new], first + 1, last - 40)):
