@@ -57,6 +57,7 @@ def show_man_page(topic: str) -> int:
 
 def main() -> int:
     """Run the command line of this process; the exit status."""
+    gc.disable()  # until the command is imported (clet.cli.face): a tenth of a start is the search for cycles in that
     reserve_standard_files()
     arguments = sys.argv[1:]
     try:
@@ -84,7 +85,7 @@ def main() -> int:
     from clet.cli import run
 
     status = run(arguments)
-    gc.freeze()  # the interpreter's last look for cycles goes through them all once more, and once more
+    gc.freeze()  # the interpreter's last look for cycles would go through everything once more
     return status
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import gc
 import importlib
 import inspect
 import os
@@ -101,6 +102,8 @@ def face(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise UsageError(f"{param.opts[0]} is empty; name something, or leave it out")
         if wants_context:
             values["context"] = context
+        gc.freeze()  # modules stay: nobody has to look through them for cycles again and again
+        gc.enable()
         try:
             return int(function(**values) or ExitCode.OK)
         except OSError as error:

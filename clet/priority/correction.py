@@ -89,9 +89,7 @@ class Corrections:
             ids = word_ids(chunk.text) if chunk.tok is None else chunk.tok
             values = ids.values.view()
             values.flags.writeable = False
-            found = np.zeros((len(places), CLAIMS, WORDS), np.uint64), np.zeros((len(places), CLAIMS), np.uint32)
-            compare(lookup, values, ids.offsets[rows], ids.offsets[rows + 1], *found)
-            wrong[places], event[places] = found
+            compare(lookup, values, ids.offsets[rows], ids.offsets[rows + 1], places, wrong, event)
         first = np.zeros(len(held), np.bool_)
         first[np.unique(held["family"], return_index=True)[1]] = True
         exempt = (held["correction"] | held["approved"]) > 0

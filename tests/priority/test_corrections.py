@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from priority_runs import run, story
 
 from clet.batch import Batch
 from clet.bench.corrections import COPIES, measure_corrections
 from clet.heads import Heads
 from clet.priority.assess import new_memory
-from clet.priority.claims import believes, new_claims, note_claim
+from clet.priority.claims import (
+    CLAIMS,
+    KINDS,
+    WORDS,
+    believes,
+    compare,
+    fill_units,
+    lookup_of,
+    new_claims,
+    note_claim,
+)
 from clet.priority.credibility import GOOD
 from clet.priority.notices import MIN_TITLE, link_key, notice_in, title_key, title_keys
+from clet.priority.novelty import pair_hash
 from clet.priority.policy import Policy
 from clet.priority.topics import KEYWORDS
 
@@ -106,6 +118,35 @@ def test_a_claim_has_what_the_notice_says_and_the_rest_does_not():
     assert (claims.by[0], claims.day[0], claims.made[0]) == (8, 100, 1)
     # 4, 50 and 51; 3-4, 4-50, 50-51; 2-3-4, 3-4-50, 4-50-51
     assert np.count_nonzero(claims.wrong[0]) == 9
+
+
+@pytest.mark.parametrize("claims", [1, CLAIMS])
+def test_what_documents_say_is_what_a_plain_search_says(claims):
+    random = np.random.default_rng(claims)
+    ids = np.minimum(random.zipf(1.3, 6000), 500).astype(np.uint16)
+    ends = np.sort(random.choice(6000, 40, replace=False))
+    begins = np.concatenate(([0], ends[:-1]))
+    ends[7] = begins[8] = begins[7] + 1  # one of one token
+    made = new_claims()
+    for k in range(claims):
+        about = np.zeros(KEYWORDS, np.uint64)
+        about[2] = pair_hash(ids[k * 60 + 40], ids[k * 60 + 41])
+        note_claim(made, ids, k * 60, k * 60 + 50, k * 60, k * 60 + 30, about, 1, 5)
+    lookup, active = lookup_of(made, 5)
+    wrong, event = np.zeros((50, CLAIMS, WORDS), np.uint64), np.zeros((50, CLAIMS), np.uint32)
+    rows = random.permutation(50)[:40]
+    compare(lookup, ids, begins, ends, rows, wrong, event)
+    assert active == claims
+    units = np.zeros((KINDS, 6000), np.uint64)
+    for begin, end, row in zip(begins, ends, rows, strict=True):
+        fill_units(ids[begin:end], units)
+        has = np.isin(made.wrong, units[:, : end - begin]) & (made.wrong > 0)
+        bits = np.unpackbits(wrong[row].view(np.uint8).reshape(CLAIMS, -1), axis=1, bitorder="little")
+        assert (bits == has).all()
+        asked = np.isin(made.event[:, 2] | np.uint64(1), units[:, : end - begin]) & (made.by > 0)
+        assert (event[row] == asked * np.uint32(4)).all()
+    assert wrong[rows].any() and event[rows].any()
+    assert not np.delete(wrong, rows, axis=0).any()
 
 
 def test_rumours_rank_below_their_correction_whichever_way_it_names_them():
