@@ -18,9 +18,10 @@ import orjson
 from clet.batch import Ragged
 from clet.kernels import njit
 from clet.record import format_time, parse_time
+from clet.vectors import WIDTH, ends_of_strings, first_bit
 
 _U = np.uint64  # indices are unsigned: for signed ones numba would allow for counting from the end, at each byte
-_ONE, _TWO, _BLOCK = _U(1), _U(2), _U(16)
+_ONE, _TWO, _BLOCK = _U(1), _U(2), _U(WIDTH)
 _QUOTE, _ESCAPE, _COMMA, _OBJECT, _LIST, _OBJECT_END, _LIST_END = np.frombuffer(b'"\\,{[}]', np.uint8)
 _T, _Z = np.frombuffer(b"TZ", np.uint8)
 TIME_CHARS = 20  # 2026-01-31T08:00:00Z
@@ -146,15 +147,21 @@ def _find(values, begins, stops, keys, key_offsets):
     size, fields = len(begins), len(key_offsets) - 1
     starts = np.zeros((size, fields), np.int64)
     ends = np.zeros((size, fields), np.int64)
+    by_length = np.zeros(64, np.uint64)  # which keys have so many bytes, a bit each
+    for field in range(fields):
+        by_length[key_offsets[field + 1] - key_offsets[field]] |= _ONE << _U(field)
     for row in range(size):
         at, end = _U(begins[row] + 1), _U(max(stops[row] - 1, 0))  # inside the braces
         while at < end:
             start = _after_string(values, at, end) + _ONE
             stop = _after_value(values, start, end)
-            for field in range(fields):
-                first, length = key_offsets[field], key_offsets[field + 1] - key_offsets[field]
-                same = start - at == _U(length)
-                for i in range(length if same else 0):
+            asked = by_length[min(start - at, _U(63))]
+            while asked:
+                field = first_bit(asked)
+                asked &= asked - _ONE
+                first = key_offsets[field]
+                same = True
+                for i in range(key_offsets[field + _ONE] - first):
                     if values[at + _U(i)] != keys[first + i]:
                         same = False
                         break
@@ -168,19 +175,18 @@ def _find(values, begins, stops, keys, key_offsets):
 def _after_string(values, at, end):
     """The byte behind a string that begins at `at`, at most `end`."""
     at += _ONE
-    while True:
-        while at + _BLOCK <= end:  # whole blocks without quote or escape are passed at once (a vector compare)
-            special = np.uint8(0)
-            for i in range(_BLOCK):
-                special |= np.uint8(values[at + _U(i)] == _QUOTE) | np.uint8(values[at + _U(i)] == _ESCAPE)
-            if special:
-                break
+    while at + _BLOCK <= _U(len(values)):
+        marks = ends_of_strings(values, at)
+        if not marks:
             at += _BLOCK
-        while at < end and values[at] != _QUOTE and values[at] != _ESCAPE:
-            at += _ONE
+            continue
+        at += first_bit(marks)
         if at >= end or values[at] == _QUOTE:
             return min(at + _ONE, end)
         at += _TWO
+    while at < end and values[at] != _QUOTE:
+        at += _TWO if values[at] == _ESCAPE else _ONE
+    return min(at + _ONE, end)
 
 
 @njit

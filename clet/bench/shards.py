@@ -62,13 +62,11 @@ _DTYPE = np.dtype("<u2")
 
 @dataclass(slots=True)
 class _Row:
-    """Paired samples, in seconds, wall and CPU of both sides."""
+    """Paired samples of both sides, in seconds: wall and CPU."""
 
     what: str
-    clet_s: list[float] = field(default_factory=list)
-    clet_cpu_s: list[float] = field(default_factory=list)
-    memmap_s: list[float] = field(default_factory=list)
-    memmap_cpu_s: list[float] = field(default_factory=list)
+    clet: list[tuple[float, float]] = field(default_factory=list)
+    memmap: list[tuple[float, float]] = field(default_factory=list)
 
 
 def measure(tokens: int, seq_len: int, runs: int, *, folder: str | None = None, seed: int = 1) -> dict[str, Any]:
@@ -82,14 +80,13 @@ def measure(tokens: int, seq_len: int, runs: int, *, folder: str | None = None, 
         work = _Work(Path(name), batches, seq_len)
         rows = [_Row(what) for what in work.pairs()]
         for run in range(runs + 1):
-            for row, (ours, theirs) in zip(rows, work.pairs().values(), strict=True):
-                wall_s, cpu_s = _timed(ours)
-                memmap_s, memmap_cpu_s = _timed(theirs)
-                if run:
-                    row.clet_s.append(wall_s)
-                    row.clet_cpu_s.append(cpu_s)
-                    row.memmap_s.append(memmap_s)
-                    row.memmap_cpu_s.append(memmap_cpu_s)
+            for row, pair in zip(rows, work.pairs().values(), strict=True):
+                sides = list(zip(pair, (row.clet, row.memmap), strict=True))
+                # Who is first finds the caches as the row before left them, so they take turns.
+                for read, samples in sides if run % 2 else reversed(sides):
+                    took = _timed(read)
+                    if run:
+                        samples.append(took)
         parts = {what: _rate(total, run, runs) for what, run in work.parts().items()}
         packed = work.counts
     return {
@@ -344,16 +341,17 @@ def _rate(total: int, run: Callable[[], float], runs: int) -> float:
 
 
 def _figures(row: _Row, total: int) -> dict[str, Any]:
+    (clet_s, clet_cpu_s), (memmap_s, memmap_cpu_s) = zip(*row.clet, strict=True), zip(*row.memmap, strict=True)
     return {
         "what": row.what,
-        "clet_s": row.clet_s,
-        "clet_cpu_s": row.clet_cpu_s,
-        "memmap_s": row.memmap_s,
-        "memmap_cpu_s": row.memmap_cpu_s,
-        "clet_tokens_per_s": total / median(row.clet_s),
-        "memmap_tokens_per_s": total / median(row.memmap_s),
-        "times_memmap_s": _times(row.clet_s, row.memmap_s),
-        "times_memmap_cpu_s": _times(row.clet_cpu_s, row.memmap_cpu_s),
+        "clet_s": clet_s,
+        "clet_cpu_s": clet_cpu_s,
+        "memmap_s": memmap_s,
+        "memmap_cpu_s": memmap_cpu_s,
+        "clet_tokens_per_s": total / median(clet_s),
+        "memmap_tokens_per_s": total / median(memmap_s),
+        "times_memmap_s": _times(clet_s, memmap_s),
+        "times_memmap_cpu_s": _times(clet_cpu_s, memmap_cpu_s),
     }
 
 

@@ -1,7 +1,7 @@
 """A short run of ASCII without apostrophes, cut as `clet.priority.runs` cuts any run, by masks of its bytes.
 
 Most runs that are no plain word are of this kind: names and calls in code, paths, quoted words, list marks. Where their
-letters, full stops and separators are is known as bits of words already (`clet.priority.vectors`), so that the cuts are
+letters, full stops and separators are is known as bits of words already (`clet.vectors`), so that the cuts are
 found from one separator to the next instead of from one character to the next. What is rare at the end of a run (a full
 stop, a unit of measure) is left to `runs`. Cost: 10 to 30 ns a run.
 """
@@ -25,7 +25,7 @@ from clet.priority.runs import (
     piece_end,
     tail,
 )
-from clet.priority.vectors import first_bit
+from clet.vectors import first_bit
 
 _U, _U32 = np.uint64, np.uint32
 _ONE = _U(1)

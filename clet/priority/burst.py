@@ -30,7 +30,7 @@ import numpy as np
 from clet.kernels import njit
 from clet.priority.counts import count_of
 from clet.priority.triples import PLACE, count_at, new_blocks, place_of
-from clet.priority.vectors import ask_for, count_bits
+from clet.vectors import ask_for, count_bits
 
 DOCUMENTS = 6  # a pilot flagged the trigger after 6 of 250 documents, with 21 to 50 false alarms in 149 weeks
 ORIGINS = 3  # fewer are held by the budget of each origin

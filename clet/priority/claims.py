@@ -28,7 +28,7 @@ from clet.kernels import njit
 from clet.priority.credibility import PROVEN, is_established, standing
 from clet.priority.novelty import pair_hash, triple_hash
 from clet.priority.topics import KEYWORDS
-from clet.priority.vectors import count_bits
+from clet.vectors import count_bits
 
 CLAIMS = 64
 CLAIM_DAYS = 14

@@ -18,7 +18,7 @@ import numpy as np
 
 from clet.batch import Ragged
 from clet.kernels import njit
-from clet.priority.vectors import LANES, first_bit, marked
+from clet.vectors import LANES, first_bit, marked
 
 MAX_BYTES = 1 << 20  # of a text that are read; who hides something behind a megabyte hides it from readers too
 BLOCK = 4  # bytes

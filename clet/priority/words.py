@@ -37,7 +37,7 @@ from clet.priority.runs import (
     is_known,
     is_link,
 )
-from clet.priority.vectors import WIDTH, WORD_WIDTH, count_bits, letters_from, look_at
+from clet.vectors import WIDTH, WORD_WIDTH, count_bits, letters_from, look_at
 
 # ---- flags of a unit
 WORD = 1  # has a character that is no punctuation by datatrove's list

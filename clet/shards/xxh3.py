@@ -14,8 +14,10 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from clet.kernels import njit
+from clet.vectors import emit_prefetch
 
 STRIPE, BLOCK = 64, 1024
+AHEAD = 4096  # bytes that are asked for beforehand: the processor itself does not look beyond a page
 MIN_BYTES = 241
 _U = np.uint64
 
@@ -71,6 +73,7 @@ def _take_block(typingctx, data, at, state, peak):
         swap = ir.Constant(ir.VectorType(ir.IntType(32), 8), [1, 0, 3, 2, 5, 4, 7, 6])
         for stripe in range(BLOCK // STRIPE):
             place = builder.gep(here, [ir.Constant(ir.IntType(64), stripe * STRIPE)])
+            emit_prefetch(builder, builder.gep(place, [ir.Constant(ir.IntType(64), AHEAD)]), to_write=False)
             value = builder.load(builder.bitcast(place, words.as_pointer()), align=1)
             seen = builder.bitcast(value, items)
             peak = builder.select(builder.icmp_unsigned(">", seen, peak), seen, peak)

@@ -47,6 +47,15 @@ def _first(builder, mask):
     return _whole(builder, builder.cttz(mask, ir.Constant(ir.IntType(1), 0)))
 
 
+def emit_prefetch(builder, pointer, *, to_write):
+    """Have what is at `pointer` brought into the cache; where nothing is, nothing happens."""
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    near, data = number(3), number(1)
+    builder.call(prefetch, [pointer, number(int(to_write)), near, data])
+
+
 @intrinsic
 def letters_from(typingctx, data, at):
     """How many ASCII letters stand in a row from byte `at` (uint64) of `data` on; at most WORD_WIDTH, all readable."""
@@ -81,6 +90,17 @@ def look_at(typingctx, data, at):
 
 
 @intrinsic
+def ends_of_strings(typingctx, data, at):
+    """Which of the WIDTH bytes from `at` (uint64) on, all readable, are a quote or a backslash: bit i is of byte i."""
+
+    def generate(context, builder, signature, args):
+        loaded = _load(context, builder, signature.args[0], *args, WIDTH)
+        return _whole(builder, _among(builder, loaded, ord('"'), ord("\\")))
+
+    return types.uint64(data, at), generate
+
+
+@intrinsic
 def first_bit(typingctx, mask):
     """The place of the lowest bit of a uint64 that is set; 64 where none is."""
 
@@ -108,11 +128,7 @@ def ask_for(typingctx, table, row):
         array = context.make_array(signature.args[0])(context, builder, args[0])
         step = builder.extract_value(array.strides, 0)
         place = builder.add(builder.ptrtoint(array.data, step.type), builder.mul(args[1], step))
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        to_write, near, data = (ir.Constant(number, value) for value in (1, 3, 1))
-        builder.call(prefetch, [builder.inttoptr(place, pointer), to_write, near, data])
+        emit_prefetch(builder, builder.inttoptr(place, cgutils.voidptr_t), to_write=True)
         return context.get_dummy_value()
 
     return types.none(table, row), generate
