@@ -46,7 +46,7 @@ class ShardDirectory:
         self._sealed: list[ShardWriter] = []  # of `_pending`
         self._syncs: list[Future[None]] = []
         self._syncer = ThreadPoolExecutor(1, "sync")
-        self._compressors = ThreadPoolExecutor(jobs, "compress") if jobs > 1 else None
+        self._compressors = ThreadPoolExecutor(jobs, "compress")
         self._ahead = 2 * jobs
         self._num_writers = 0
         self._lock_fd = -1
@@ -150,7 +150,7 @@ class ShardDirectory:
 
     def close(self) -> None:
         """Remove what was not committed and release the lock; never fails."""
-        for pool in filter(None, (self._syncer, self._compressors)):
+        for pool in (self._syncer, self._compressors):
             pool.shutdown(cancel_futures=True)
         for writer in self._open + self._sealed:
             writer.abort()

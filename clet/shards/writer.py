@@ -27,7 +27,7 @@ from clet.shards.pack import new_room
 from clet.shards.table import TableWriter
 from clet.sinks import write_all
 
-WRITE_BACK_BYTES = 8 << 20  # so that the disk works while windows are packed, in pieces that suit it
+WRITE_BACK_BYTES = 4 << 20  # so that the disk works while windows are packed, in pieces that suit it
 
 Parts = Sequence[bytes | memoryview]
 
@@ -52,7 +52,7 @@ class ShardWriter:
         self._compressors = compressors if params.level is not None else None
         self._ahead = ahead
         self._write_back, self._written_back = write_back, 0  # up to that byte
-        self.table = TableWriter()
+        self.table = TableWriter(compressors)
         self._mask = MaskWriter()
         self._digest = hashlib.sha256()
         self._counts = dict.fromkeys(COUNTS, 0)
