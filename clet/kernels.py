@@ -6,6 +6,7 @@ compile again in every process.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -14,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +109,30 @@ class _Cache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The kernel for these types, or None; then the compiler prepares itself."""
         global _told
-        rtsys.initialize(target_context)
-        with self._guard_against_spurious_io_errors():
+        with _scipy_hidden(), self._guard_against_spurious_io_errors():
+            rtsys.initialize(target_context)
             kernel = self._load_overload(sig, target_context)
         if kernel is None and not _told:
             _told = True
             if sys.stderr is not None and sys.stderr.isatty():  # a person wonders; a log need not know
                 log.info("compiling for this machine, once; it takes up to a minute")
         return kernel
+
+
+@contextlib.contextmanager
+def _scipy_hidden() -> Iterator[None]:
+    """Where scipy is installed, numba loads it for a BLAS that no kernel here calls: 0.08 s of each start.
+
+    Not with other threads about: one of them may want it.
+    """
+    if "scipy.linalg" in sys.modules or "numba.np.arraymath" in sys.modules or threading.active_count() > 1:
+        yield
+        return
+    sys.modules["scipy.linalg"] = None
+    try:
+        yield
+    finally:
+        del sys.modules["scipy.linalg"]
 
 
 class _SignalsLater:
