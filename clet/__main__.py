@@ -57,8 +57,6 @@ def show_man_page(topic: str) -> int:
 
 def main() -> int:
     """Run the command line of this process; the exit status."""
-    # Before numpy is loaded, whose threads otherwise wait for work by spinning: a quarter of a start, and none is theirs.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.disable()  # until the command is imported (clet.cli.face): a tenth of a start is the search for cycles in that
     reserve_standard_files()
     arguments = sys.argv[1:]

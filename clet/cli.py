@@ -102,6 +102,7 @@ def face(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise UsageError(f"{param.opts[0]} is empty; name something, or leave it out")
         if wants_context:
             values["context"] = context
+        _load_numpy()
         gc.freeze()  # modules stay: nobody has to look through them for cycles again and again
         gc.enable()
         try:
@@ -122,6 +123,19 @@ def face(function: Callable[..., Any]) -> Callable[..., Any]:
     # typer reads annotations, not the signature, through get_type_hints: both have to agree.
     command.__annotations__ = {p.name: p.annotation for p in [context, *own, *extra]}
     return command
+
+
+def _load_numpy() -> None:
+    """numpy without the threads of its BLAS, which wait for work by spinning: a quarter of a start, and none is theirs.
+
+    Only numpy is told so: torch may bring a BLAS of the same make.
+    """
+    if "OPENBLAS_NUM_THREADS" in os.environ:
+        return
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    import numpy  # noqa: F401
+
+    del os.environ["OPENBLAS_NUM_THREADS"]
 
 
 def _print_config(values: dict[str, Any]) -> None:
