@@ -22,6 +22,7 @@ import numpy as np
 from clet.batch import Batch, Ragged
 from clet.heads import Heads
 from clet.log import log
+from clet.notes import NONE, Field, fixed, noted, whole, without, words
 from clet.priority.assess import Findings, Memory, assess, new_findings, new_memory
 from clet.priority.choice import BURST, REASONS, SUSPICIOUS, Rules
 from clet.priority.correction import Corrections
@@ -31,7 +32,6 @@ from clet.priority.flood import new_flow
 from clet.priority.injection import SIGNS, corrects, injected
 from clet.priority.masking import Masker
 from clet.priority.mixture import Mixture
-from clet.priority.notes import NONE, Field, annotate, fixed, whole, without_note, words
 from clet.priority.notices import title_keys
 from clet.priority.novelty import new_scale, note_density, novelty
 from clet.priority.origins import CAPACITY, Origins
@@ -57,6 +57,7 @@ from clet.priority.synthetic import weight
 from clet.priority.value import SIGNS_FACTOR, value
 from clet.priority.window import HELD, MAX_BYTES, MAX_RECORDS, Departure, Window, sizes_of
 
+NOTE = "priority"
 _WITHOUT_RULE = {INJECTION: "injection", UNREAD: "unread"}  # reasons of the policy that are no rule's name
 KNOWN = "known"  # why what the model of novelty knows already is dropped
 SETTLED = 1e12  # tokens known, for a model that was trained before
@@ -192,8 +193,8 @@ class Prioritizer:
 
     def _take(self, batch: Batch) -> Iterator[Departure]:
         heads = Heads.of(batch.head, FIELDS)
-        if heads.has("priority").any():
-            batch = without_note(batch, heads)
+        if heads.has(NOTE).any():
+            batch = without(batch, heads, NOTE)
             heads = Heads.of(batch.head, FIELDS)
         text, readable = self._reader.text(batch)
         seen = self._look(batch, heads, text, readable)
@@ -361,7 +362,7 @@ class Prioritizer:
         if self._router:
             numbers = self._router.route(held["bits"].astype(np.float64), held["tokens"])
             lanes = [words("lane", numbers, self._router.names)]
-        batch = annotate(departure.batch, [*self._value_fields(held), whole("rank", ranks), *lanes])
+        batch = noted(departure.batch, NOTE, [*self._value_fields(held), whole("rank", ranks), *lanes])
         if self._ways.explain:
             self._ways.explain(batch, [None] * len(batch))
         return batch
@@ -404,12 +405,12 @@ class Prioritizer:
 
     def _dropped_by_window(self, batch: Batch, held: np.ndarray, reason: str) -> None:
         """What a person approved goes back to where it came from."""
-        noted = annotate(batch, self._value_fields(held))
+        told = noted(batch, NOTE, self._value_fields(held))
         held_back = (held["approved"] > 0) | (reason in SUSPICIOUS)
         for each in (False, True):
             rows = np.flatnonzero(held_back == each)
             if len(rows):
-                self._drop(noted.take(rows), [reason] * len(rows), each)
+                self._drop(told.take(rows), [reason] * len(rows), each)
 
     def _leave_out(
         self, batch: Batch, facts: Facts, found: Findings, seen: Seen, rows: np.ndarray, reason: str
@@ -441,7 +442,7 @@ class Prioritizer:
                     notes.append(fixed(name, np.where(seen.broken[part] > 0, np.nan, column[part])))
                 if reason:
                     notes += [fixed(name, getattr(found, name)[part]) for name in ("bits", "credibility", "novelty")]
-                self._drop(annotate(batch.take(part), notes), [reasons[k] for k in picked.tolist()], held_back)
+                self._drop(noted(batch.take(part), NOTE, notes), [reasons[k] for k in picked.tolist()], held_back)
 
     def _drop(self, batch: Batch, reasons: list[str], held_back: bool) -> None:
         if held_back and self._ways.quarantine:
