@@ -15,6 +15,7 @@ import inspect
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -35,6 +36,8 @@ class PipeClosed(BaseException):
 class Terminated(BaseException):
     """SIGTERM arrived in a command that has nothing to finish."""
 
+
+AGAIN_S = 0.01
 
 _NOT_IN_A_FILE = {"config", "print_config"}
 
@@ -191,11 +194,28 @@ def _on_sigterm(*_: object) -> None:
     raise Terminated
 
 
+_SIGNALS = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}
+
+
+def _send_again(lost: Any) -> None:
+    """Where Python cannot raise (in a `__del__`, in a callback of a weak reference or from C) it goes on without the
+    exception. If that was a signal's, it comes again a moment later, when something else is running.
+    """
+    number = _SIGNALS.get(lost.exc_type)
+    if number is None:
+        sys.__unraisablehook__(lost)
+        return
+    later = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
+    later.daemon = True
+    later.start()
+
+
 def run(arguments: list[str]) -> int:
     """Execute one command line; the exit status. Never raises for what a user or the system did."""
     log.command = arguments[0] if arguments and arguments[0] in TABLE else ""
     log.json = "--json" in arguments  # for what is wrong with the command line itself; `face` sets it for good
     signal.signal(signal.SIGTERM, _on_sigterm)
+    sys.unraisablehook = _send_again
     try:
         return _execute(arguments)
     finally:

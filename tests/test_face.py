@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 import orjson
 import pytest
@@ -155,6 +156,30 @@ def test_signals_end_a_stage_without_output_or_commit(tmp_path, stream, number, 
     assert not (tmp_path / "out.jsonl").exists()
     assert not (tmp_path / "state" / "HEAD").exists()
     assert b"Traceback" not in process.stderr.read()
+
+
+LOST = """
+import signal, sys, time
+from clet import cli
+
+class Ends:
+    def __del__(self):
+        signal.raise_signal(int(sys.argv[1]))  # whose exception Python ignores here
+
+def work(*_, **__):
+    Ends()
+    print("goes on", flush=True)
+    time.sleep(60)
+
+cli.build = lambda: work
+sys.exit(cli.run([]))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_whose_exception_is_lost_ends_the_process_all_the_same(number, status):
+    done = subprocess.run([sys.executable, "-c", LOST, str(int(number))], capture_output=True, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (status, b"goes on\n", b"")
 
 
 def test_messages_cannot_forge_lines_or_drive_a_terminal(clet, tmp_path):

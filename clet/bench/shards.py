@@ -341,7 +341,9 @@ def _rate(total: int, run: Callable[[], float], runs: int) -> float:
 
 
 def _figures(row: _Row, total: int) -> dict[str, Any]:
-    (clet_s, clet_cpu_s), (memmap_s, memmap_cpu_s) = zip(*row.clet, strict=True), zip(*row.memmap, strict=True)
+    (clet_s, clet_cpu_s), (memmap_s, memmap_cpu_s) = (
+        map(list, zip(*side, strict=True)) for side in (row.clet, row.memmap)
+    )
     return {
         "what": row.what,
         "clet_s": clet_s,
