@@ -38,6 +38,7 @@ class Terminated(BaseException):
 
 
 AGAIN_S = 0.01
+MAX_INTEGER = 2**63 - 1  # of an option: what JSON and columns hold
 
 _NOT_IN_A_FILE = {"config", "print_config"}
 
@@ -103,6 +104,8 @@ def face(function: Callable[..., Any]) -> Callable[..., Any]:
         for param in context.command.params:
             if values.get(param.name) == "" and param.param_type_name == "option":
                 raise UsageError(f"{param.opts[0]} is empty; name something, or leave it out")
+            if type(value := values.get(param.name)) is int and abs(value) > MAX_INTEGER:
+                raise UsageError(f"{param.opts[0]} {value} is too large")
         if wants_context:
             values["context"] = context
         _load_numpy()

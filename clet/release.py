@@ -35,7 +35,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from clet.exits import InputError, UsageError, WriteError
+from clet.exits import CletError, InputError, UsageError, WriteError
+from clet.log import log
 from clet.record import format_time
 from clet.state import fsync_directory, write_atomically
 
@@ -199,8 +200,8 @@ def publish(
 def announce(run: str | Path, made: Release, now: datetime) -> None:
     """Point links to a new release, as its verdict says; nothing the second time.
 
-    `realtime` to one that passed the breaker; `live` to one that passed all gates, or where none were given and
-    nothing is live yet.
+    `realtime` to one that passed the breaker; `live` to one that passed all gates, or where none were ever given and
+    nothing is live yet but what was recalled.
     """
     verdict = made.facts.get("verdict") or {}
     if verdict.get("breaker"):
@@ -210,14 +211,24 @@ def announce(run: str | Path, made: Release, now: datetime) -> None:
         _move(run, "realtime", made.number, "release", now)
     if verdict.get("passed") and "live" not in done:
         _move(run, "live", made.number, "passed all gates", now)
-    elif verdict.get("passed") is None and tier_number(run, "live") is None:
+    elif verdict.get("passed") is None and tier_number(run, "live") in (None, *recalled(run)) and not was_judged(run):
         _move(run, "live", made.number, "first release", now)
+
+
+def was_judged(run: str | Path) -> bool:
+    """Whether any release of a run had gates to pass: then none becomes live without."""
+    for number in release_numbers(run):
+        with contextlib.suppress(CletError):  # damaged: whoever wants it will be told
+            if (read_release(run, number).facts.get("verdict") or {}).get("passed") is not None:
+                return True
+    return False
 
 
 def recall(run: str | Path, number: int, why: str, now: datetime) -> None:
     """Take a release back: `realtime` and `live`, where they point to it, go back to the newest before that was not.
 
-    The release stays where it is. Nothing happens the second time. Where there is nothing to go back to, links stay.
+    The release stays where it is. Where there is nothing to go back to, links stay until another release takes them,
+    which is said.
     """
     taken_back = recalled(run)
     if number not in taken_back:
@@ -230,6 +241,8 @@ def recall(run: str | Path, number: int, why: str, now: datetime) -> None:
         good = [n for n in release_numbers(run) if n < number and n not in taken_back and n in past]
         if good:
             _move(run, tier, good[-1], "recall", now)
+        else:
+            log.warn(f"{run}: release {number} is recalled ({why}) and still {tier}: there is none before it")
 
 
 def recalled(run: str | Path) -> dict[int, str]:
@@ -275,6 +288,8 @@ def promote(run: str | Path, tier: str, number: int, now: datetime) -> int | Non
     _check_movable(tier)
     before = tier_number(run, tier)
     read_release(run, number)
+    if (why := recalled(run).get(number)) is not None:
+        log.warn(f"{run}: release {number} was recalled: {why}")
     if before != number:
         _move(run, tier, number, "promote", now)
     return before
@@ -289,7 +304,10 @@ def rollback(run: str | Path, tier: str, now: datetime) -> tuple[int, int]:
     current = tier_number(run, tier)
     with _journal(run) as journal:
         past = _history(journal, tier)
-        while past and (past[-1] == current or not (Path(run) / RELEASES / str(past[-1])).is_dir()):
+        taken_back = recalled(run)
+        while past and (
+            past[-1] == current or past[-1] in taken_back or not (Path(run) / RELEASES / str(past[-1])).is_dir()
+        ):
             past.pop()
         if current is None or not past:
             raise UsageError(f"{run}: {tier} has pointed nowhere else before; see clet release list {run}")

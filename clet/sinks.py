@@ -18,7 +18,7 @@ from typing import BinaryIO
 import zstandard
 
 from clet import codecs
-from clet.exits import WriteError
+from clet.exits import UsageError, WriteError
 from clet.state import fsync_directory
 
 MAX_PARTS = 1024  # buffers that one system call takes (IOV_MAX)
@@ -132,6 +132,14 @@ def write_all(fd: int, parts: Sequence[bytes | memoryview], idle: Callable[[], N
             done -= len(views.pop(0))
         if done:
             views[0] = views[0][done:]
+
+
+def file_to_replace(name: str, flag: str) -> Path:
+    """Where a file that is replaced as a whole lies: links are followed. Raises UsageError for what is no file."""
+    path = Path(os.path.realpath(name))
+    if name == "-" or path.is_dir() or (path.exists() and not path.is_file()):
+        raise UsageError(f"{flag} {name}: want a file; it is replaced as a whole")
+    return path
 
 
 def start_writeback(fd: int, offset: int, size: int) -> None:

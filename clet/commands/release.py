@@ -172,9 +172,12 @@ def export(
         raise UsageError("say where to: -o DIR, or --gguf FILE")
     if gguf is not None and not hf:
         raise UsageError("--gguf holds a whole model; leave out --adapter")
+    from clet.sinks import file_to_replace
+
+    target = file_to_replace(gguf, "--gguf") if gguf is not None else None
     if base is not None and hf:
         raise UsageError("--base goes with --adapter")
-    choices = DTYPES if gguf is not None else DTYPES[:3]
+    choices = DTYPES if target is not None else DTYPES[:3]
     if dtype is not None and dtype not in choices:
         raise UsageError(f"--dtype {dtype}: choose one of {', '.join(choices)}")
 
@@ -184,12 +187,12 @@ def export(
         raise UsageError(f"{run}: a model directory has no release {which}; leave it out")
     directory = find_model(run, which or "live").resolve()
     facts = _facts(directory)
-    if gguf is not None:
+    if target is not None:
         from clet.model.gguf import export_gguf
 
         name = f"{Path(run).resolve().name}-{facts['number']}" if facts else directory.name
         told = {"name": name} | {key: str(value) for key, value in facts.items()}
-        dtype = export_gguf(directory, Path(gguf), dtype, told)
+        dtype = export_gguf(directory, target, dtype, told)
     elif hf:
         from clet.model.export import export_whole
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clet.commands.flags import DEFAULT_SEED, Cores, Follow, Seed
+from clet.commands.flags import Cores, Follow
 from clet.cores import share_cores
 from clet.exits import ExitCode, UsageError
 from clet.log import Counts, log
@@ -109,7 +109,10 @@ def main(
     max_trips: Annotated[
         int | None, _option("--max-trips", min=0, metavar="N", help="Stop after more breaker trips than N (3).")
     ] = None,
-    seed: Seed = DEFAULT_SEED,
+    seed: Annotated[
+        int | None,
+        _option("--seed", min=0, max=2**63 - 1, metavar="N", help="Seed of every random choice of a new run (1)."),
+    ] = None,
     jobs: Cores = None,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu or cuda.")] = "auto",
     dtype: Annotated[
@@ -225,7 +228,12 @@ def main(
     _report(tally, onlookers.wait_share)
     if interrupted.is_set():
         raise KeyboardInterrupt
-    return ExitCode.SOME_BAD if tally.quarantined else ExitCode.OK
+    masked = tally.steps > 0 and tally.last_loss is None
+    if masked:
+        log.warn("every window was masked as a whole: nothing was learned", event="masked")
+    if onlookers.failed:
+        return ExitCode.WRITE_FAILED
+    return ExitCode.SOME_BAD if tally.quarantined or masked else ExitCode.OK
 
 
 def _on_signal(number: int) -> threading.Event:

@@ -22,6 +22,7 @@ from prometheus_client.exposition import generate_latest
 from clet.exits import UsageError
 from clet.http_server import bind, make_server
 from clet.log import log
+from clet.sinks import file_to_replace
 from clet.train.metrics import Metrics
 
 EVERY_S = 5.0
@@ -42,7 +43,9 @@ class Exporter(Protocol):
 
 def open_exporter(metrics: Metrics, target: str) -> Exporter:
     """To a file named `*.prom`, else at HOST:PORT. Raises UsageError where that cannot be had."""
-    return TextFile(metrics, Path(target)) if target.endswith(SUFFIX) else Endpoint(metrics, target)
+    if target.endswith(SUFFIX):
+        return TextFile(metrics, file_to_replace(target, "--metrics"))
+    return Endpoint(metrics, target)
 
 
 class TextFile:

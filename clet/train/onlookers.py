@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clet.exits import CletError, UsageError
+from clet.exits import CletError, UsageError, WriteError
 from clet.log import log
+from clet.sinks import file_to_replace
 from clet.state import write_atomically
 from clet.train import view
 
@@ -18,12 +19,13 @@ class Onlookers:
     """
 
     def __init__(self, metrics: str | None, report: str | None) -> None:
-        self._report, self._run = Path(report) if report else None, None
-        if self._report and (self._report.is_dir() or not self._report.parent.is_dir()):
+        self._report, self._run = file_to_replace(report, "--report") if report else None, None
+        if self._report and not self._report.parent.is_dir():
             raise UsageError(f"--report {report}: want a file in a folder that is there")
         self._metrics = self._exporter = self._view = None
         self._seconds = self._wait_s = 0.0
         self.is_viewed = view.is_wanted()
+        self.failed = False  # to write the report
         if metrics is not None:
             from clet.train.exporter import open_exporter
             from clet.train.metrics import Metrics
@@ -72,3 +74,4 @@ class Onlookers:
             write_atomically(path, page(gather(run)))
         except CletError as error:  # the run is done, or failed for a reason of its own, which must be seen
             log.warn(f"--report: {error}; see clet release report {run}", event="report")
+            self.failed = isinstance(error, WriteError)

@@ -2,11 +2,12 @@
 
     RUN/state/a, b, c      <group>.safetensors (weights, moments, learned, outer) and state.json, written last
 
-A save goes into a slot that holds neither the newest state nor the newest *verified* one (what the breaker's checks
-found good), so a third slot is used only where these are two. Its state.json is taken away first and comes back, by
-rename, after all tensors are durable. So kill -9 at any instruction leaves both, and the newest whole one is the
-state. state.json carries the xxh3 of itself and of every tensor file: a flipped bit is found, and another slot is
-used with a warning (training then repeats some steps, bit for bit). Nothing is pickled.
+A save goes into a slot that holds neither the newest state, nor the newest *verified* one (what the breaker's checks
+found good), nor, if it can be helped, the newest of an earlier step, so a third slot is used only where these are two.
+Its state.json is taken away first and comes back, by rename, after all tensors are durable. So kill -9 at any
+instruction leaves both, and the newest whole one is the state. state.json carries the xxh3 of itself and of every
+tensor file: a flipped bit is found, and another slot is used with a warning (training then repeats some steps, bit for
+bit). Nothing is pickled.
 
 A state can become untrue without being touched: the breaker went back to before it. Who reads says which are `true`;
 those that are not are as good as absent.
@@ -69,7 +70,7 @@ def save(
     """Write a state; the slot's folder. Raises WriteError, after which the states saved before stand."""
     heads = _heads(directory)
     generation = max((head["generation"] for head in heads.values()), default=0) + 1
-    slot = directory / _slot_to_write(heads, true)
+    slot = directory / _slot_to_write(heads, true, values["position"]["step"])
     try:
         slot.mkdir(parents=True, exist_ok=True)
         (slot / HEAD).unlink(missing_ok=True)
@@ -86,11 +87,15 @@ def save(
     return slot
 
 
-def _slot_to_write(heads: Heads, true: Callable[[dict[str, Any]], bool]) -> str:
-    """The oldest slot that can be spared: an untrue one first, an empty one last."""
+def _slot_to_write(heads: Heads, true: Callable[[dict[str, Any]], bool], step: int) -> str:
+    """The oldest slot that can be spared for a state of `step`: an untrue one first, an empty one last."""
     good = {slot: head["generation"] for slot, head in heads.items() if true(head["values"])}
     verified = {slot: generation for slot, generation in good.items() if heads[slot]["verified"]}
+    # One step may be saved twice, before and after a release: who trips the run then has to find a state before it.
+    earlier = {slot: made for slot, made in good.items() if heads[slot]["values"]["position"]["step"] < step}
     kept = {max(which, key=which.__getitem__) for which in (good, verified) if which}
+    with_earlier = kept | {max(earlier, key=earlier.__getitem__)} if earlier else kept
+    kept = with_earlier if len(with_earlier) < len(SLOTS) else kept
     spare = [slot for slot in SLOTS if slot not in kept]
     return min(spare, key=lambda slot: (slot not in heads, slot in good, good.get(slot, 0)))
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from clet.exits import NothingToDo, TryLater, UsageError
 from clet.log import log
-from clet.release import announce
+from clet.release import announce, was_judged
+from clet.seeds import DEFAULT_SEED
 from clet.shards.manifest import ShardEntry, find_shards
 from clet.train import requests, start
 from clet.train.dtype import choose_dtype
@@ -40,7 +41,7 @@ class Order:
     run: str
     model: str | None
     settings: Mapping[str, Any]
-    seed: int
+    seed: int | None  # None: the run's
     tokens: int | None = None
     follow: bool = False
     device: str = "auto"
@@ -56,25 +57,31 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
         if order.model is None and not run.facts:
             raise UsageError(f"{order.run}: a new run needs --model DIR to start from")
         source = Path(order.model or run.facts["model"])
+        seed = order.seed if order.seed is not None else run.facts.get("seed", DEFAULT_SEED)
         settings = Settings.from_json(run.facts.get("settings", {}))
         threads = start.set_threads(order.settings.get("threads"), settings.threads)
         settings = settings.changed(dict(order.settings) | {"threads": threads})
-        model = start.open_model(source, settings, start.choose_device(order.device), order.seed)
+        model = start.open_model(source, settings, start.choose_device(order.device), seed)
         settings = settings.changed({"dtype": choose_dtype(settings.dtype, model)})
         if not order.follow:  # which may wait for a lane's first shard
             check_present(entries, settings.lanes)
-        settings = start.describe_run(run, model, source, settings, order.seed)
+        settings = start.describe_run(run, model, source, settings, seed)
         shelf = start.open_shelf(run, model.config, entries)
         around = surround(source)
         with ExitStack() as stack:
             if around.outer:
                 stack.callback(around.outer.close)
             start.add_new_shards(run, shelf, model.config, settings, entries)
-            trainer = Trainer(run, model, source, shelf, settings, order.seed, around)
+            trainer = Trainer(run, model, source, shelf, settings, seed, around)
             stack.callback(trainer.close)
             trainer.restore()
             start.keep_settings(run, settings)
             _announce_newest(run.path, trainer, around)
+            if around.gates is None and was_judged(run.path):
+                log.warn(
+                    f"{order.run}: releases before this had gates, and now none are given: what is released will not be"
+                    " live by itself; give --require, and --held-out or --canaries with it"
+                )
             watch = Watch(order.shards)
             return _session(order, trainer, run, lambda: watch.changed() and _look(order, trainer, shelf, settings))
 
