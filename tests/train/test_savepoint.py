@@ -9,8 +9,12 @@ from clet.exits import InputError, WriteError
 from clet.train import savepoint
 
 
+def values(number: int):
+    return {"number": number, "position": {"step": number}}
+
+
 def state(number: int):
-    return {"number": number}, {"weights": {"w": torch.full((7,), float(number))}, "empty": {}}
+    return values(number), {"weights": {"w": torch.full((7,), float(number))}, "empty": {}}
 
 
 def test_the_newest_state_is_loaded_with_its_values_and_tensors(tmp_path):
@@ -18,10 +22,16 @@ def test_the_newest_state_is_loaded_with_its_values_and_tensors(tmp_path):
     for number in (1, 2, 3):
         savepoint.save(tmp_path / "state", *state(number))
         got = savepoint.load(tmp_path / "state")
-        assert got.values == {"number": number}
+        assert got.values == values(number)
         assert got.tensors["weights"]["w"].tolist() == [float(number)] * 7
         assert got.tensors["empty"] == {}
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["a", "b"]
+
+
+def test_a_step_that_is_saved_twice_leaves_the_state_of_a_step_before(tmp_path):
+    for number in (1, 2, 3, 3, 3):
+        savepoint.save(tmp_path, *state(number))
+    assert [step for step, _ in savepoint.list_states(tmp_path)] == [3, 3, 2]
 
 
 def test_tensors_that_were_loaded_survive_the_next_saves(tmp_path):
@@ -39,9 +49,9 @@ def test_every_damaged_byte_of_the_newest_slot_leads_to_the_one_before(tmp_path,
     body = path.read_bytes()
     for at in range(0, len(body), 13):
         path.write_bytes(body[:at] + bytes([body[at] ^ 4]) + body[at + 1 :])
-        assert savepoint.load(tmp_path).values == {"number": 1}
+        assert savepoint.load(tmp_path).values == values(1)
     path.unlink()
-    assert savepoint.load(tmp_path).values == {"number": 1}
+    assert savepoint.load(tmp_path).values == values(1)
 
 
 def test_a_save_that_was_cut_anywhere_leaves_the_state_before(tmp_path, monkeypatch):
@@ -50,7 +60,7 @@ def test_a_save_that_was_cut_anywhere_leaves_the_state_before(tmp_path, monkeypa
     monkeypatch.setattr(savepoint, "write_atomically", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         savepoint.save(tmp_path, *state(3))
-    assert savepoint.load(tmp_path).values == {"number": 2}
+    assert savepoint.load(tmp_path).values == values(2)
 
 
 def test_where_no_slot_is_whole_the_damage_is_named(tmp_path):
@@ -69,4 +79,4 @@ def test_a_full_disk_leaves_the_states_before(tmp_path, monkeypatch):
     monkeypatch.setattr(savepoint, "save_file", full)
     with pytest.raises(WriteError, match="No space left"):
         savepoint.save(tmp_path, *state(2))
-    assert savepoint.load(tmp_path).values == {"number": 1}
+    assert savepoint.load(tmp_path).values == values(1)
