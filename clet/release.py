@@ -69,14 +69,20 @@ class Release:
 # ---- finding
 
 
-def list_releases(run: str | Path) -> list[Release]:
-    """All releases of a run, oldest first; empty where there are none.
+def list_releases(run: str | Path) -> tuple[list[Release], list[str]]:
+    """All releases of a run, oldest first, and what is wrong with those that cannot be read.
 
-    Raises UsageError for what is no run, InputError for a damaged release.
+    Raises UsageError for what is no run.
     """
     if not is_run(run):
         raise UsageError(f"{run}: not a run; name what clet train --run made")
-    return [read_release(run, number) for number in release_numbers(run)]
+    whole, damaged = [], []
+    for number in release_numbers(run):
+        try:
+            whole.append(read_release(run, number))
+        except InputError as error:
+            damaged.append(str(error))
+    return whole, damaged
 
 
 def release_numbers(run: str | Path) -> list[int]:

@@ -72,7 +72,7 @@ class Sink:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise WriteError(f"{self._name}: {error.strerror}") from None
+            raise self._failed(error) from None
 
     def sync(self) -> None:
         """Make everything durable; a named file is still hidden. Raises WriteError."""
@@ -83,7 +83,7 @@ class Sink:
             raise
         except OSError as error:
             if self.is_file or error.errno not in _NO_SYNC:
-                raise WriteError(f"{self._name}: {error.strerror}") from None
+                raise self._failed(error) from None
 
     def close(self) -> None:
         """Make everything durable and visible. Raises WriteError."""
@@ -99,6 +99,12 @@ class Sink:
         except OSError as error:
             self._discard()
             raise WriteError(f"{self._name}: {error.strerror}") from None
+
+    def _failed(self, error: OSError) -> WriteError:
+        """What is wrong; of a named file nothing stays behind."""
+        if self.is_file:
+            self.abort()
+        return WriteError(f"{self._name}: {error.strerror}")
 
     def abort(self) -> None:
         """Forget what was written to a named file; never fails."""

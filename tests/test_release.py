@@ -28,7 +28,7 @@ def run(tmp_path):
 def test_a_release_is_whole_with_its_facts(tmp_path):
     made = releases.publish(tmp_path, 1, fill, NOW)
     assert made.facts == {"number": 1, "created": "2026-03-01T12:00:00Z", "step": 7}
-    assert releases.list_releases(tmp_path) == [made]
+    assert releases.list_releases(tmp_path) == ([made], [])
     assert sorted(path.name for path in made.path.iterdir()) == ["config.json", "release.json"]
 
 
@@ -129,4 +129,7 @@ def test_a_link_that_points_out_of_the_run_is_no_tier(run):
 def test_a_malformed_release_json_is_refused(run):
     (run / "releases" / "2" / "release.json").write_text("[1]")
     with pytest.raises(InputError, match="not the description"):
-        releases.list_releases(run)
+        releases.read_release(run, 2)
+    whole, damaged = releases.list_releases(run)
+    assert 2 not in [release.number for release in whole]
+    assert len(damaged) == 1 and "not the description" in damaged[0]

@@ -1,14 +1,34 @@
-"""A file that grows: what a sync wrote stays, what a killed run left half written is cut off."""
+"""Files that appear whole leave nothing where they cannot; of one that grows, what a sync wrote stays."""
+
+import resource
+import signal
 
 import pytest
 import zstandard
 
 from clet.exits import WriteError
-from clet.sinks import AppendSink
+from clet.sinks import AppendSink, Sink
 
 
 def frame(text):
     return zstandard.ZstdCompressor(write_checksum=True).compress(text)
+
+
+def test_a_named_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_bytes(b"before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    sink = Sink(str(path))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+        with pytest.raises(WriteError, match="too large"):
+            sink.write(bytes(1 << 20))
+            sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert [each.name for each in tmp_path.iterdir()] == ["page.html"] and path.read_bytes() == b"before"
 
 
 def test_what_was_synced_is_kept_and_what_was_not_is_forgotten(tmp_path):

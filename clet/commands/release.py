@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from clet.commands.flags import Output
-from clet.exits import NothingToDo, UsageError
+from clet.exits import ExitCode, NothingToDo, UsageError
 from clet.log import log
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The run directory.", show_default=False)]
@@ -30,18 +30,21 @@ def list_all(run: Run) -> int:
 
     tiers, taken_back = {tier: tier_number(run, tier) for tier in TIERS}, recalled(run)
     rows = []
-    for release in list_releases(run):
+    releases, damaged = list_releases(run)
+    for release in releases:
         links = [tier for tier in TIERS if tiers[tier] == release.number]
         verdict, why = verdict_of(release, taken_back)
         facts = {name: release.facts.get(name) for name in COLUMNS}
         rows.append(facts | {"verdict": verdict, "why": why, "links": links, "path": str(release.path)})
-    if not rows:
+    if not rows and not damaged:
         raise NothingToDo(f"{run}: no release yet; clet train --run {run} makes one")
     if sys.stdout.isatty():
         _table(rows)
     else:
         _write(rows)
-    return 0
+    for why in damaged:
+        log.error(why, event="damaged")
+    return ExitCode.BAD_INPUT if damaged else ExitCode.OK
 
 
 def show(

@@ -99,3 +99,13 @@ def test_a_number_that_no_file_holds_is_refused(place):
     for flag in ("--warmup", "--tokens", "--save-every"):
         done = clet(place, "train", "shards", "--model", "model", "--run", "run", flag, "9" * 20)
         assert done.returncode == 2 and b"too large" in done.stderr and done.stderr.count(b"\n") == 1
+
+
+def test_a_damaged_release_is_named_and_the_others_are_listed(place):
+    for _ in range(2):
+        command = ("train", "shards", "--model", "model", "--run", "run", "--tokens", "500")
+        assert clet(place, *command, *QUICK).returncode == 0
+    (place / "run" / "releases" / "1" / "release.json").write_bytes(b"{\n")
+    listed = clet(place, "release", "list", "run")
+    assert listed.returncode == 65 and b"releases/1/release.json" in listed.stderr
+    assert [made["number"] for made in lines(listed.stdout)] == [2]
