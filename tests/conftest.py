@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -18,6 +19,10 @@ from clet.record import Record, encode_tok, make_record
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# A shell that starts the tests in the background has SIGINT ignored, and so would have what they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples each time: whether a change passes must hang on the change. New ones are sought with
 # `scripts/test --hypothesis-profile default --hypothesis-seed N`.
