@@ -10,11 +10,6 @@ import pytest
 from processes import clet, lines
 from tiny_run import make_model_dir, make_shards, records, step_lines, story
 
-from clet.batch import Batch
-from clet.shards.build import ShardPlan, build_shards
-from clet.shards.directory import ShardDirectory
-from clet.tokens import Tokenizer
-
 QUICK = ("--batch-size", "4", "--lr", "3e-3", "-j", "1")
 
 
@@ -80,19 +75,6 @@ def test_a_report_that_cannot_be_written_is_74_after_the_run_is_done(place):
     done = clet(place, "train", "shards", "--model", "model", "--run", "run", "--report", "/proc/x.html", *QUICK)
     assert done.returncode == 74 and b"see clet release report run" in done.stderr
     assert links(place, "run") == {1: ["live", "realtime"]}
-
-
-def test_windows_that_are_all_masked_are_said_to_teach_nothing(place):
-    tokenizer = Tokenizer.load(place / "model")
-    texts = [story(i) for i in range(4)]
-    made = records(texts, day=2, origin="tests")
-    batch = Batch.from_records(made).with_tokens(tokenizer.encode(texts), tokenizer.fingerprint)
-    batch = batch.annotate("dedup", [{"spans": [[0, int(size)]]} for size in batch.tok.lengths])
-    with ShardDirectory.open(place / "masked", "2026-03-01T00:00:00Z") as shards:
-        build_shards([batch], shards, ShardPlan(64, 1 << 12, tokenizer.fingerprint, None, tokenizer.vocab_size), None)
-        shards.commit()
-    done = clet(place, "train", "masked", "--model", "model", "--run", "run", *QUICK)
-    assert done.returncode == 1 and b"nothing was learned" in done.stderr
 
 
 def test_a_number_that_no_file_holds_is_refused(place):
