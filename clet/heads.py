@@ -147,9 +147,9 @@ def _find(values, begins, stops, keys, key_offsets):
     size, fields = len(begins), len(key_offsets) - 1
     starts = np.zeros((size, fields), np.int64)
     ends = np.zeros((size, fields), np.int64)
-    by_length = np.zeros(64, np.uint64)  # which keys have so many bytes, a bit each
+    by_length = np.zeros(64, np.uint64)  # which keys have so many bytes, a bit each; 63 stands for more
     for field in range(fields):
-        by_length[key_offsets[field + 1] - key_offsets[field]] |= _ONE << _U(field)
+        by_length[min(key_offsets[field + 1] - key_offsets[field], 63)] |= _ONE << _U(field)
     for row in range(size):
         at, end = _U(begins[row] + 1), _U(max(stops[row] - 1, 0))  # inside the braces
         while at < end:

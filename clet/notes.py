@@ -117,6 +117,15 @@ def _put(source, begin, end, out, at):
 
 
 @leaf
+def _put_digits(value, size, out, at):
+    """The last `size` digits of a whole number that is not negative."""
+    for i in range(size):
+        out[at + size - 1 - i] = _ZERO + value % 10
+        value //= 10
+    return at + size
+
+
+@leaf
 def _put_whole(value, out, at):
     if value < 0:
         out[at] = _MINUS
@@ -127,10 +136,7 @@ def _put_whole(value, out, at):
     while rest >= 10:
         rest //= 10
         size += 1
-    for i in range(size):
-        out[at + size - 1 - i] = _ZERO + value % 10
-        value //= 10
-    return at + size
+    return _put_digits(value, size, out, at)
 
 
 @leaf
@@ -147,10 +153,7 @@ def _put_fixed(value, out, at):
     while digits > 1 and rest % 10 == 0:
         rest //= 10
         digits -= 1
-    for i in range(digits):
-        out[at + digits - 1 - i] = _ZERO + rest % 10
-        rest //= 10
-    return at + digits
+    return _put_digits(rest, digits, out, at)
 
 
 @njit

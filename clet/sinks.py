@@ -143,7 +143,7 @@ def write_all(fd: int, parts: Sequence[bytes | memoryview], idle: Callable[[], N
 def file_to_replace(name: str, flag: str) -> Path:
     """Where a file that is replaced as a whole lies: links are followed. Raises UsageError for what is no file."""
     path = Path(os.path.realpath(name))
-    if name == "-" or path.is_dir() or (path.exists() and not path.is_file()):
+    if name == "-" or (path.exists() and not path.is_file()):
         raise UsageError(f"{flag} {name}: want a file; it is replaced as a whole")
     return path
 
