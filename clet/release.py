@@ -7,7 +7,8 @@
                          where gates were given; without gates the first release becomes live, so that a fresh run can
                          be served
     RUN/static           a release to compare with, moved by promote only
-    RUN/links.jsonl      who pointed where, and when; and which releases were recalled
+    RUN/links.jsonl      which releases were made, with the SHA-256 of their release.json; who pointed where, and when;
+                         and which releases were recalled
 
 A release that fails (`verdict` in its release.json), or that a trip of the breaker recalls, stays where it is, and no
 link points to it by itself.
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -45,7 +47,7 @@ RELEASES = "releases"
 FACTS = "release.json"
 ADAPTER = "adapter"
 LINKS = "links.jsonl"
-RECALLED = "recalled"  # in the journal, beside the names of tiers
+MADE, RECALLED = "made", "recalled"  # in the journal, beside the names of tiers
 MAX_FACTS_BYTES = 64 << 20
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}\Z")
 
@@ -74,8 +76,7 @@ def list_releases(run: str | Path) -> tuple[list[Release], list[str]]:
 
     Raises UsageError for what is no run.
     """
-    if not is_run(run):
-        raise UsageError(f"{run}: not a run; name what clet train --run made")
+    check_run(run)
     whole, damaged = [], []
     for number in release_numbers(run):
         try:
@@ -122,6 +123,12 @@ def is_run(path: str | Path) -> bool:
     """Whether a directory is a run (it has releases, or a trainer has begun one), not a model directory."""
     path = Path(path)
     return not (path / "config.json").exists() and ((path / RELEASES).is_dir() or (path / "run.json").is_file())
+
+
+def check_run(path: str | Path) -> None:
+    """Raise UsageError for what is no run."""
+    if not is_run(path):
+        raise UsageError(f"{path}: not a run; name what clet train --run made")
 
 
 def tier_number(run: str | Path, tier: str) -> int | None:
@@ -204,15 +211,19 @@ def publish(
 
 
 def announce(run: str | Path, made: Release, now: datetime) -> None:
-    """Point links to a new release, as its verdict says; nothing the second time.
+    """Note a new release, and point links to it, as its verdict says; nothing the second time.
 
     `realtime` to one that passed the breaker; `live` to one that passed all gates, or where none were ever given and
     nothing is live yet but what was recalled.
     """
+    done = {move["link"] for move in link_history(run) if move["release"] == made.number}
+    if MADE not in done:
+        entry = {"time": format_time(now), "link": MADE, "release": made.number, "sha256": facts_hash(made.path)}
+        with _journal(run) as journal:
+            _append(Path(run), journal, entry)
     verdict = made.facts.get("verdict") or {}
     if verdict.get("breaker"):
         return
-    done = {move["link"] for move in link_history(run) if move["release"] == made.number}
     if "realtime" not in done:
         _move(run, "realtime", made.number, "release", now)
     if verdict.get("passed") and "live" not in done:
@@ -221,12 +232,36 @@ def announce(run: str | Path, made: Release, now: datetime) -> None:
         _move(run, "live", made.number, "first release", now)
 
 
+def facts_hash(directory: str | Path) -> str:
+    """SHA-256 (hex) of a release's release.json. Raises InputError where it cannot be read."""
+    path = Path(directory) / FACTS
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; restore it from a copy") from None
+
+
+def noted_hash(run: str | Path, number: int) -> str | None:
+    """What `facts_hash` gave when a release was made, as the journal has it; None where it does not."""
+    return next(
+        (move.get("sha256") for move in link_history(run) if (move["link"], move["release"]) == (MADE, number)), None
+    )
+
+
 def was_judged(run: str | Path) -> bool:
     """Whether any release of a run had gates to pass: then none becomes live without."""
     for number in release_numbers(run):
         with contextlib.suppress(CletError):  # damaged: whoever wants it will be told
             if (read_release(run, number).facts.get("verdict") or {}).get("passed") is not None:
                 return True
+    return False
+
+
+def was_signed(run: str | Path) -> bool:
+    """Whether the newest release of a run is signed."""
+    numbers = release_numbers(run)
+    with contextlib.suppress(CletError):
+        return bool(numbers) and read_release(run, numbers[-1]).facts.get("signature") is not None
     return False
 
 
@@ -327,7 +362,7 @@ def _check_movable(tier: str) -> None:
 
 
 def link_history(run: str | Path) -> list[dict[str, Any]]:
-    """All moves of links, oldest first: {time, link, release, before, why}."""
+    """All entries of the journal, oldest first: {time, link, release, before, why}; of `made` {..., sha256}."""
     try:
         with open(Path(run) / LINKS, "rb") as file:
             return _parse_journal(file)

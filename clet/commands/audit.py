@@ -26,7 +26,7 @@ def main(
         typer.Option("--source", metavar="S", help="Only documents of this source or origin.", show_default=False),
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Recompute lineage root and hash of the weights; 65 where they differ.")
+        bool, typer.Option("--verify", help="Recompute what release.json says; 65 where something differs.")
     ] = False,
     trust: Annotated[
         str | None,
@@ -77,11 +77,13 @@ def _verify(provenance: Any, run: Any, release: Any, trust: str | None) -> int:
         log.error(message, event="mismatch")
     if wrong:
         raise InputError(wrong[0])
+    from clet.release import LINKS
+
     facts = release.facts
     log.info(
         f"release {release.number}: {facts['documents']} documents have lineage root {facts['lineage_root'][:16]}, "
-        f"weights {facts['weights'][:16]}: both recomputed, both right; "
-        + (f"signed by {facts['signer']}" if facts.get("signer") else "not signed"),
+        f"weights {facts['weights'][:16]}: recomputed with all else that can be, and right; "
+        + (f"signed by {facts['signer']}" if facts.get("signer") else f"not signed, the rest as noted in {LINKS}"),
         event="verified",
     )
     return 0

@@ -1,8 +1,9 @@
-"""List, show, report, promote, roll back, sign and export the releases of a run, trip its breaker and end a pause."""
+"""List, show, report, promote, roll back, sign and export the releases of a run; trip its breaker and what follows."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="The run directory.", sh
 Tier = Annotated[str, typer.Argument(metavar="TIER", help="live, static or realtime.", show_default=False)]
 DTYPES = ("float32", "bfloat16", "float16", "q8_0")
 TOLD = ("number", "created", "weights", "lineage_root", "watermark", "base")  # of release.json, in what is exported
+TRIP_FACTS = ("time", "step", "why", "back_to", "undone", "recalled", "freed")
 COLUMNS = ("number", "created", "step", "tokens", "documents", "watermark", "verdict", "why", "links")
 Trust = Annotated[
     str | None,
@@ -39,7 +41,7 @@ def list_all(run: Run) -> int:
     if not rows and not damaged:
         raise NothingToDo(f"{run}: no release yet; clet train --run {run} makes one")
     if sys.stdout.isatty():
-        _table(rows)
+        _table(COLUMNS, [row | {"links": " ".join(row["links"])} for row in rows])
     else:
         _write(rows)
     for why in damaged:
@@ -118,6 +120,49 @@ def trip(
     request = request_trip(Path(run), why, datetime.now(UTC))
     log.info(f"{run}: the breaker will be tripped at the trainer's next step", event="trip")
     _write([{"event": "trip", "run": run, **request}])
+    return 0
+
+
+def trips(run: Run) -> int:
+    """List the trips of the breaker, oldest first: a table on a terminal, JSON lines elsewhere."""
+    from clet.release import check_run
+    from clet.train.breaker import read_trips
+
+    check_run(run)
+    if not (found := read_trips(Path(run))):
+        raise NothingToDo(f"{run}: the breaker has not tripped")
+    rows = [
+        {"number": number, **{name: trip.get(name) for name in TRIP_FACTS}}
+        | {"windows": sum(len(which) for _, which in trip["windows"]), "documents": trip.get("documents", [])}
+        for number, trip in enumerate(found, 1)
+    ]
+    if not sys.stdout.isatty():
+        _write(rows)
+        return 0
+    for row in rows:
+        row["documents"] = len(row["documents"])
+        for name in ("undone", "recalled"):
+            row[name] = " ".join(map(str, row[name]))
+    _table(list(rows[0]), rows)
+    return 0
+
+
+def free(
+    run: Run,
+    numbers: Annotated[
+        list[int], typer.Argument(metavar="TRIP ...", help="Numbers of trips, of clet release trips.", min=1)
+    ],
+) -> int:
+    """Take windows out of quarantine that a trip put there: the trainer learns them when it starts next."""
+    from clet.release import check_run
+    from clet.train.quarantine import free as free_windows
+    from clet.train.rundir import RunDirectory
+
+    check_run(run)
+    with RunDirectory.open(run) as directory:
+        num_windows = free_windows(directory, list(dict.fromkeys(numbers)))
+    log.info(f"{run}: {num_windows} windows will be learned when the trainer starts next", event="free")
+    _write([{"event": "free", "run": run, "trips": numbers, "windows": num_windows}])
     return 0
 
 
@@ -246,11 +291,10 @@ def _write(rows: list[dict[str, Any]]) -> None:
     sink.close()
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
+def _table(columns: Sequence[str], rows: list[dict[str, Any]]) -> None:
     from clet.tables import show_table
 
-    cells = [row | {"links": " ".join(row["links"])} for row in rows]
-    show_table(COLUMNS, [[row[name] for name in COLUMNS] for row in cells], boxed=False)
+    show_table(columns, [[row[name] for name in columns] for row in rows], boxed=False)
 
 
 SUBCOMMANDS = {
@@ -261,6 +305,8 @@ SUBCOMMANDS = {
     "rollback": rollback,
     "export": export,
     "trip": trip,
+    "trips": trips,
+    "free": free,
     "resume": resume,
     "keygen": keygen,
 }

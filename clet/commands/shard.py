@@ -183,9 +183,7 @@ def _time(text: str | None) -> str | None:
 
 
 def _verify(paths: list[str]) -> int:
-    from pathlib import Path
-
-    from clet.shards.manifest import MANIFEST_NAME, find_shards, unlisted_shards
+    from clet.shards.manifest import find_shards, unlisted_shards
     from clet.shards.verify import verify_shard
 
     if not paths or "-" in paths:
@@ -204,9 +202,8 @@ def _verify(paths: list[str]) -> int:
         counts.tokens += reader.num_tokens
         windows += reader.num_windows
         log.detail(f"{entry.path}: {reader.num_windows} windows, {reader.num_documents} documents, {reader.root} whole")
-    for path in paths:
-        for lost in unlisted_shards(path) if (Path(path) / MANIFEST_NAME).exists() else ():
-            log.warn(f"{lost}: not in the manifest, and not learned: lines were lost, or a run was killed at its end")
+    for lost in unlisted_shards(paths):
+        log.warn(f"{lost}: not in the manifest, and not learned: lines were lost, or a run was killed at its end")
     if damaged:
         raise InputError(f"{damaged} of {len(entries)} shards are damaged; restore them or shard their records anew")
     counts.extra |= {"shards": len(entries), "windows": windows}

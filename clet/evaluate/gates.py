@@ -65,12 +65,22 @@ def _worst(gate: Gate, by_file: Mapping[str, float | None]) -> float | None:
     return None if not values or None in values else max(values)
 
 
-# measure -> (its value, whether the limit is the most it may be and not the least, whether it is taken on files)
-MEASURES: dict[str, tuple[Callable[[Gate, Measured], float | None], bool, bool]] = {
-    "perplexity": (_perplexity, True, True),
-    "forgetting": (_forgetting, True, True),
-    "canaries": (lambda _gate, measured: measured.canaries, False, False),
-    "freshness": (lambda _gate, measured: measured.freshness, False, False),
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Its value of what is measured, or None; whether that may be `at_most` the limit, not at least; whether it is
+    taken on files; and between which limits a gate can both pass and fail."""
+
+    value: Callable[[Gate, Measured], float | None]
+    at_most: bool
+    on_files: bool
+    bounds: tuple[float, float]
+
+
+MEASURES = {
+    "perplexity": Measure(_perplexity, True, True, (1.0, math.inf)),
+    "forgetting": Measure(_forgetting, True, True, (-math.inf, math.inf)),
+    "canaries": Measure(lambda _gate, measured: measured.canaries, False, False, (0.0, 1.0)),
+    "freshness": Measure(lambda _gate, measured: measured.freshness, False, False, (0.0, 1.0)),
 }
 
 
@@ -84,7 +94,11 @@ def parse_gate(text: str, files: Sequence[str], *, canaries: bool) -> Gate:
         limit = math.nan
     if not equals or measure not in MEASURES or not math.isfinite(limit):
         raise UsageError(f"--require {text}: not MEASURE[:FILE]=NUMBER; measures are {', '.join(MEASURES)}")
-    takes_files = MEASURES[measure][2]
+    low, high = MEASURES[measure].bounds
+    if not low <= limit <= high:
+        bounds = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
+        raise UsageError(f"--require {text}: {measure} is {bounds}")
+    takes_files = MEASURES[measure].on_files
     if file and (not takes_files or file not in files):
         raise UsageError(
             f"--require {text}: {file} is not among --held-out" if takes_files else f"--require {text}: no file"
@@ -100,14 +114,14 @@ def judge(gates: Sequence[Gate], measured: Measured) -> list[dict[str, Any]]:
     """The verdict of each gate: {gate, value, limit, passed, why}."""
     found = []
     for gate in gates:
-        measure, at_most, _ = MEASURES[gate.measure]
-        value = measure(gate, measured)
+        measure = MEASURES[gate.measure]
+        value = measure.value(gate, measured)
         if value is None:
             passed, why = False, "was not measured"
         elif math.isinf(value):
             value, passed, why = None, True, "nothing is live to compare with"
         else:
-            passed = value <= gate.limit if at_most else value >= gate.limit
-            why = f"{value:.4g} is {'above' if at_most else 'below'} {gate.limit:g}" if not passed else None
+            passed = value <= gate.limit if measure.at_most else value >= gate.limit
+            why = f"{value:.4g} is {'above' if measure.at_most else 'below'} {gate.limit:g}" if not passed else None
         found.append({"gate": gate.name, "value": value, "limit": gate.limit, "passed": passed, "why": why})
     return found

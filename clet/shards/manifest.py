@@ -80,10 +80,17 @@ def read_manifest(directory: str | Path) -> list[ShardEntry]:
     return [_parse(line, number, path) for number, line in enumerate(_lines(path), 1)]
 
 
-def unlisted_shards(directory: str | Path) -> list[Path]:
-    """Shards in the lanes of a directory that its manifest does not name."""
-    named = {entry.path.name for entry in read_manifest(directory)}
-    return sorted(path for path in Path(directory).glob("*/*.clet") if path.name not in named)
+def unlisted_shards(paths: Iterable[str | Path]) -> list[Path]:
+    """Shards in the lanes of directories that their manifests do not name; paths that are no such directory are passed.
+
+    A run that was killed at its end leaves some, and so do lines that were lost.
+    """
+    found = []
+    for directory in map(Path, paths):
+        if os.path.exists(directory / MANIFEST_NAME):
+            named = {entry.path.name for entry in read_manifest(directory)}
+            found += sorted(path for path in directory.glob("*/*.clet") if path.name not in named)
+    return found
 
 
 def append_entry(directory: str | Path, entry: ShardEntry) -> None:

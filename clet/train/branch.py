@@ -23,7 +23,7 @@ import numpy as np
 
 from clet import seeds
 from clet.train import replay
-from clet.train.feed import Draw, Position, Segment, Window, replayed_windows
+from clet.train.feed import Draw, Position, Segment, Shard, Skip, replayed_windows, whole_shards
 from clet.train.learned import Learned
 
 SHARE = 0.2  # of the steps since the release before; 10 to 20% of a run in arXiv:2405.18392
@@ -48,7 +48,7 @@ def draws(
     batch: int,
     share: float,
     seed: int,
-    skip: Collection[Window],
+    skip: Skip,
     gone: Collection[str],
     worth: Callable[[str, int], float],
 ) -> Iterator[Draw]:
@@ -56,22 +56,28 @@ def draws(
 
     All their windows are replayed ones.
     """
-    touched = [s.number for s in segments if any(learned.windows[shard.root].any() for shard in s.shards)]
-    newest = max(touched, default=0)
+    newest = max((s.number for s in segments if any(_learned(shard, learned).size for shard in s.shards)), default=0)
+    out = skip(newest)
     present = [
-        (shard.root, int(index))
+        window
         for shard in segments[newest].shards
         if shard.root not in gone
-        for index in np.flatnonzero(learned.windows[shard.root])
-        if (shard.root, int(index)) not in skip
+        for index in _learned(shard, learned).tolist()
+        if (window := (shard.root, index)) not in out
     ]
-    earlier = [shard for past in segments[:newest] for shard in past.shards if shard.root not in gone]
+    earlier = whole_shards(segments[:newest], gone)
     name = f"cooldown/{at.step}"
     order = seeds.numpy_generator(seed, name).permutation(len(present))
     taken = 0
     for step in range(1, steps + 1):
         wanted = replay.count(step, batch, share) if earlier else 0
-        old = replayed_windows(earlier, wanted, seed, f"{name}/{step}", skip, worth)
+        old = replayed_windows(earlier, wanted, seed, f"{name}/{step}", skip(newest - 1), worth)
         new = [present[order[i % len(order)]] for i in range(taken, taken + batch - len(old))] if present else []
         taken += batch - len(old)
         yield Draw((), (*dict.fromkeys(new), *old), Position(at.segment, at.offset, at.step + step))
+
+
+def _learned(shard: Shard, learned: Learned) -> np.ndarray:
+    """Which windows of a shard of a segment were learned."""
+    indices = np.asarray(shard.indices, np.int64)
+    return indices[learned.windows[shard.root][indices] != 0]

@@ -34,11 +34,15 @@ FILE = "breaker.json"
 MAX_BYTES = 256 << 20
 
 
+class GaveUp(InputError):
+    """The breaker tripped too often for it to be the data."""
+
+
 class Breaker:
     """Watches the steps of a run. What it has seen of them is saved and taken back with the weights."""
 
     def __init__(self, run: Path, max_trips: int, *, vocab_size: int, drift: float):
-        self._path = run / FILE
+        self._run = run
         self._max_trips = max_trips
         self._limit = drift
         self._detectors = detectors(vocab_size)
@@ -47,15 +51,23 @@ class Breaker:
         self.trips: list[dict[str, Any]] = read_trips(run)
         self.num_new = 0  # trips of this invocation
 
-    @property
-    def quarantine(self) -> frozenset[Window]:
-        """All windows in quarantine: not to be learned, in any invocation."""
-        return frozenset((root, i) for trip in self.trips for root, indices in trip["windows"] for i in indices)
+    def quarantine(self, segment: int) -> frozenset[Window]:
+        """The windows in quarantine as far as `segment` is concerned: not to be learned there, in any invocation.
+
+        What was freed (see `quarantine.free`) stays out of all segments before that which hands it out.
+        """
+        kept = [trip for trip in self.trips if trip["freed"] is None or trip["freed"] > segment]
+        return frozenset((root, i) for trip in kept for root, indices in trip["windows"] for i in indices)
 
     @property
     def recalled(self) -> dict[int, str]:
         """The releases that a trip has taken back, and why."""
         return {number: trip["why"] for trip in self.trips for number in trip["recalled"]}
+
+    @property
+    def undone(self) -> frozenset[int]:
+        """The releases that are not of the run's present history: a trip went back to before them, recalled or not."""
+        return frozenset(number for trip in self.trips for number in trip["undone"])
 
     def objection(self, now: Signals) -> Objection | None:
         """Why a step must not be applied, from the first detector that objects; None if none does."""
@@ -106,25 +118,32 @@ class Breaker:
         return (last["step"], last["back_to"], last["windows"]) == (step, back_to, [])
 
     def trip(self, facts: dict[str, Any], windows: Sequence[Window]) -> None:
-        """Record a trip, durably. Raises InputError when there were more than `max_trips`.
+        """Record a trip, durably.
 
-        `facts`: time, step, why, onset, back_to, documents, recalled, request.
+        `facts`: time, step, why, onset, back_to, documents, undone, recalled, request.
         """
         by_root: dict[str, list[int]] = {}
         for root, index in windows:
             by_root.setdefault(root, []).append(index)
-        self.trips.append(facts | {"windows": sorted([root, sorted(which)] for root, which in by_root.items())})
+        names = sorted([root, sorted(which)] for root, which in by_root.items())
+        self.trips.append(facts | {"windows": names, "freed": None})
         self.num_new += 1
-        write_atomically(self._path, orjson.dumps({"trips": self.trips}, option=orjson.OPT_INDENT_2) + b"\n")
+        write_trips(self._run, self.trips)
 
     def refuse_more(self) -> None:
-        """Raise InputError when there were more than `max_trips`."""
+        """Raise GaveUp when there were more than `max_trips`."""
         if self.num_new > self._max_trips:
             last = self.trips[-1]
-            raise InputError(
+            raise GaveUp(
                 f"the breaker tripped {self.num_new} times, last at step {last['step']}: {last['why']}; the state of "
-                f"step {last['back_to']} stands. Lower --lr, or look at the windows in {self._path}"
+                f"step {last['back_to']} stands. See clet release trips {self._run}: if it was not the data, lower "
+                "--lr and free them"
             )
+
+
+def write_trips(run: Path, trips: Sequence[Mapping[str, Any]]) -> None:
+    """Replace breaker.json, durably. Raises WriteError."""
+    write_atomically(run / FILE, orjson.dumps({"trips": trips}, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def read_trips(run: Path) -> list[dict[str, Any]]:
@@ -134,7 +153,8 @@ def read_trips(run: Path) -> list[dict[str, Any]]:
         with open(path, "rb") as file:
             trips = orjson.loads(file.read(MAX_BYTES))["trips"]
         for trip in trips:
-            numbers = [trip["step"], trip["back_to"], *trip["recalled"]]
+            numbers = [trip["step"], trip["back_to"], *trip["undone"], *trip["recalled"]]
+            numbers += [] if trip["freed"] is None else [trip["freed"]]
             for root, indices in trip["windows"]:
                 numbers += indices
                 if not isinstance(root, str):

@@ -3,7 +3,8 @@
 A *segment* is the set of shards that were new at one look. Its windows are handed out exactly once per epoch, in an
 order computed from (sizes, seed, segment number, epoch); then comes the next segment. Some windows of a batch may be
 replayed from earlier segments (see `replay`). No batch mixes fresh windows of two segments: the last of a segment may
-be short. Windows in quarantine are stepped over without moving any other window.
+be short. Windows in quarantine are stepped over without moving any other window; those that are freed from it become a
+segment of their own, so nothing that is handed out before it moves either.
 
 Nothing is stored but the position after each step, so a run that was killed goes on where its saved state ends, with
 the very windows that it would have had. Memory: the order of one epoch, 16 bytes a window.
@@ -25,7 +26,8 @@ from clet.train import replay
 class Shard:
     """A shard as the run knows it: identified by its `root`, found at `path` when it was last seen.
 
-    Where several trainers divide it (see `share`) this one's windows are every `parts`-th, from `first` on.
+    Where several trainers divide it (see `share`) this one's windows are every `parts`-th, from `first` on; in a
+    segment of windows freed from quarantine `only` some of these.
     """
 
     path: str
@@ -38,15 +40,17 @@ class Shard:
     newest: str | None
     first: int = 0
     parts: int = 1
+    only: tuple[int, ...] | None = None
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """Which of its windows are this trainer's, in this segment."""
+        return range(self.first, self.windows, self.parts) if self.only is None else self.only
 
     @property
     def own(self) -> int:
-        """How many of its windows are this trainer's."""
-        return len(range(self.first, self.windows, self.parts))
-
-    def window(self, number: int) -> int:
-        """The index of this trainer's window `number`, 0 the first."""
-        return self.first + number * self.parts
+        """How many these are."""
+        return len(self.indices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,12 @@ class Position:
 
 
 Window = tuple[str, int]  # (root of its shard, index)
+Skip = Callable[[int], Collection[Window]]  # the windows that are in quarantine as far as this segment is concerned
+
+
+def nothing(_segment: int) -> Collection[Window]:
+    """No window is in quarantine."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +101,26 @@ def draws(
     batch: int,
     share: float,
     seed: int,
-    skip: Collection[Window] = frozenset(),
+    skip: Skip = nothing,
     gone: Collection[str] = frozenset(),
     worth: Callable[[str, int], float] = lambda _root, _window: 1.0,
 ) -> Iterator[Draw]:
     """Every draw from `start` to the end of the segments: `batch` windows each, `share` of them replayed.
 
-    `skip` are the windows in quarantine; `gone` are roots of earlier shards that cannot be read any more; `worth(root,
-    window)` says in proportion to what windows are replayed.
+    `skip(segment)` are the windows in quarantine; `gone` are roots of earlier shards that cannot be read any more;
+    `worth(root, window)` says in proportion to what windows are replayed.
     """
     at = start
     while at.segment < len(segments):
         segment = segments[at.segment]
         length = segment.num_windows * segment.epochs
-        earlier = [shard for past in segments[: at.segment] for shard in past.shards if shard.root not in gone]
+        earlier = whole_shards(segments[: at.segment], gone)
+        passed, not_replayed = skip(at.segment), skip(at.segment - 1)  # what is freed here was not learned before
         while at.offset < length:
             step = at.step + 1
             wanted = replay.count(step, batch, share) if earlier else 0
-            replayed = replayed_windows(earlier, wanted, seed, f"replay/{step}", skip, worth)
-            fresh, offset = _fresh(segment, at.offset, batch - len(replayed), seed, skip)
+            replayed = replayed_windows(earlier, wanted, seed, f"replay/{step}", not_replayed, worth)
+            fresh, offset = _fresh(segment, at.offset, batch - len(replayed), seed, passed)
             if not fresh and offset >= length:
                 break  # all that was left is in quarantine
             at = Position(at.segment, offset, step)
@@ -128,6 +139,11 @@ def at_end(segments: Sequence[Segment], position: Position) -> bool:
     return True
 
 
+def whole_shards(segments: Sequence[Segment], gone: Collection[str]) -> list[Shard]:
+    """The shards of segments that can be read, each once: windows that were freed are of a shard that is there."""
+    return [shard for segment in segments for shard in segment.shards if shard.only is None and shard.root not in gone]
+
+
 def replayed_windows(
     earlier: Sequence[Shard],
     wanted: int,
@@ -139,11 +155,11 @@ def replayed_windows(
     """`wanted` windows of earlier shards, drawn in proportion to their worth by the random stream named."""
 
     def of(shard: int, window: int) -> float:
-        key = (earlier[shard].root, earlier[shard].window(window))
+        key = (earlier[shard].root, earlier[shard].indices[window])
         return 0.0 if key in skip else worth(*key)
 
     chosen = replay.pick([shard.own for shard in earlier], wanted, seed, stream, of)
-    return tuple((earlier[shard].root, earlier[shard].window(window)) for shard, window in chosen)
+    return tuple((earlier[shard].root, earlier[shard].indices[window]) for shard, window in chosen)
 
 
 def _fresh(
@@ -156,7 +172,7 @@ def _fresh(
         epoch = offset // size
         order = _order(segment, seed, epoch)
         for shard, window in order[offset - epoch * size :]:
-            key = (segment.shards[shard].root, segment.shards[shard].window(int(window)))
+            key = (segment.shards[shard].root, segment.shards[shard].indices[int(window)])
             if key not in skip:
                 if len(taken) == wanted:
                     return tuple(taken), offset

@@ -2,8 +2,8 @@
 
 A trip cuts the lines behind the good state off steps.jsonl and keeps them in RUN/undone/<trip>.jsonl. So what the file
 held before trip n is put together again by walking back: its lines up to where the last trip went back to, then what
-that trip undid, and so on. A release that trip n recalled is looked up in the history as it was before n; one that
-was never recalled stands in the file as it is.
+that trip undid, and so on. A release of whose steps trip n undid some is looked up in the history as it was
+before n, recalled or not; what no trip has touched stands in the file as it is.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def step_lines(run: Path, release: Release) -> Iterator[tuple[str, dict[str, Any
 
 def _parts(run: Path, number: int, last: int) -> list[_Part]:
     trips = read_trips(run)
-    recalled_by = next((n for n, trip in enumerate(trips) if number in trip["recalled"]), len(trips))
+    undone_by = next((n for n, trip in enumerate(trips) if number in trip["undone"]), len(trips))
     parts = [_Part(run / "steps.jsonl", 0, last)]
-    for n in reversed(range(recalled_by, len(trips))):
+    for n in reversed(range(undone_by, len(trips))):
         back_to = trips[n]["back_to"]
         kept = [_Part(p.path, p.after, min(p.upto, back_to)) for p in parts if p.after < back_to]
-        parts = [*kept, _Part(run / UNDONE / f"{n}.jsonl", back_to, last)]
+        parts = [*kept, _Part(run / UNDONE / f"{n + 1}.jsonl", back_to, last)]
     return parts
 
 

@@ -82,7 +82,7 @@ class Learned:
         for segment in segments:
             for shard in segment.shards:
                 bits = self.documents.get(shard.root)
-                if bits is None or not bits.any():
+                if bits is None or not bits.any() or shard.only is not None:  # which is of a shard named before
                     continue
                 rows = table(shard.root)
                 for row in np.flatnonzero(bits):

@@ -125,7 +125,7 @@ class Trainer:
         return self._progress.tokens
 
     def _note_newest(self) -> None:
-        newest = self._newest = newest_release(self.run.path, self.breaker.recalled)
+        newest = self._newest = newest_release(self.run.path, self.breaker.undone)
         self._released_tokens = newest.count("tokens") if newest else 0
         self._released_step = newest.count("step") if newest else 0
         self._released_at = time.monotonic()
@@ -331,20 +331,22 @@ class Trainer:
     def _trip(self, cause: trip.Cause) -> None:
         """Go back to the last good state, put in quarantine what is suspect, and pause if the settings say so."""
         self._aside.wait()
-        before = self.position.step + 1 if cause.onset is None else cause.onset + 1 - trip.QUIET
-        if cause.by_hand:  # who trips it after the run has ended does not hold its last state for good
-            before = self.position.step
+        before = cause.harmed_from
+        if before is None:  # who trips it by hand after the run has ended does not hold its last state for good
+            before = self.position.step + (0 if cause.by_hand else 1)
         saved = self._keeper.good_state(before, verified=cause.onset is None)
         found = trip.examine(cause, saved, self.run, self.model, self._shelf, self.breaker, autocast=self._autocast)
         now = self.around.clock()
-        trip.keep_undone(self.run, len(self.breaker.trips), saved)
+        trip.keep_undone(self.run, len(self.breaker.trips) + 1, saved)
         if self.settings.on_trip == "pause":
             requests.pause(self.run.path, cause.why, cause.step, now)
-        recalls = trip.releases_after(self.run.path, found.back_to, self.breaker.recalled)
+        undone = trip.releases_after(self.run.path, found.back_to, self.breaker.undone)
+        recalls = [number for number, step in undone.items() if step >= (cause.harmed_from or 0)]
         self.breaker.trip(
             {
                 "time": format_time(now), "step": cause.step, "why": cause.why, "onset": found.onset,
-                "back_to": found.back_to, "documents": found.documents, "recalled": recalls, "request": cause.request,
+                "back_to": found.back_to, "documents": found.documents, "undone": list(undone), "recalled": recalls,
+                "request": cause.request,
             },
             found.windows,
         )  # fmt: skip

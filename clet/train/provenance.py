@@ -5,8 +5,10 @@ the shards say which documents lie in a window, and the run's own copy of their 
 from. So the table of documents survives the shards; windows of a shard that is gone are known, which of its documents
 lay in them is not any more, and that is said.
 
-`verify` trusts none of the summaries: it recomputes the lineage root of release.json from steps.jsonl and the shards,
+`verify` trusts none of the summaries: it recomputes what release.json says from steps.jsonl, the shards and run.json,
 checks the shards from first byte to last, compares the run's copies of their document tables, and hashes the weights.
+What cannot be computed again (when, settings, evaluations, verdict) has to be as the run's journal noted it, by the
+SHA-256 of release.json. A signature is for those who do not trust the run's directory.
 
 Memory: the documents of one release, about 500 bytes each.
 """
@@ -23,13 +25,25 @@ from clet import signing
 from clet.exits import CletError, InputError, UsageError
 from clet.log import log
 from clet.record import Record
-from clet.release import ADAPTER, FACTS, Release, find_release, is_run, read_facts
+from clet.release import (
+    ADAPTER,
+    FACTS,
+    LINKS,
+    Release,
+    facts_hash,
+    find_release,
+    is_run,
+    noted_hash,
+    read_facts,
+    read_release,
+    release_numbers,
+)
 from clet.shards.lineage import merkle_root
 from clet.shards.reader import ShardReader
-from clet.train.feed import Shard
+from clet.train.feed import Shard, whole_shards
 from clet.train.history import read_steps, step_lines
 from clet.train.release import BRANCH, file_hashes
-from clet.train.rundir import ROOT_CHARS, read_documents, read_segments
+from clet.train.rundir import ROOT_CHARS, read_documents, read_run, read_segments
 
 READ_WINDOWS = 256
 
@@ -57,15 +71,26 @@ def find_audited(path: str, which: str) -> tuple[Path, Release]:
     return run, Release(facts["number"], directory, facts)
 
 
-def learned_windows(run: Path, release: Release) -> dict[str, dict[int, Learned]]:
-    """Every window that a release learned: {root prefix: {index: when}}. Raises InputError where lines are missing."""
-    windows: dict[str, dict[int, Learned]] = defaultdict(lambda: defaultdict(Learned))
+@dataclass(slots=True)
+class Steps:
+    """What the lines of a release's steps add up to: every window learned {root prefix: {index: when}}, and tokens."""
+
+    windows: dict[str, dict[int, Learned]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Learned)))
+    tokens: int = 0
+
+
+def read_learned(run: Path, release: Release) -> Steps:
+    """The steps that a release was made of. Raises InputError where lines are missing or damaged."""
+    steps = Steps()
     for where, entry in step_lines(run, release):
+        if type(tokens := entry.get("tokens")) is not int:
+            raise InputError(f"{where}: tokens {tokens!r:.40}; the run's record is damaged")
+        steps.tokens += tokens
         for kind in ("windows", "replay"):
             for root, index in _named(entry, kind, where):
-                when = windows[root][index]
+                when = steps.windows[root][index]
                 (when.steps if kind == "windows" else when.replays).append(entry["step"])
-    return windows
+    return steps
 
 
 def branch_windows(release: Release) -> list[tuple[str, int, int]]:
@@ -110,7 +135,7 @@ def documents_behind(run: Path, release: Release) -> Iterator[Record]:
     those were replay), `cooldown` (windows that the branch of the release learned again, counted likewise), and
     `learned`: [{shard, root, windows, steps}].
     """
-    windows = learned_windows(run, release)
+    windows = read_learned(run, release).windows
     for root, index, _ in branch_windows(release):
         windows[root][index].cooldown += 1
     shards = _shards(run)
@@ -191,41 +216,99 @@ def verify(run: Path, release: Release, trust: str | None = None) -> list[str]:
 
     With `trust` it also has to be signed by that key. Reads every shard of the release and its weights once.
     """
-    facts = release.facts
-    wrong: list[str] = []
-    wrong += _signature(release, trust)
-    windows = learned_windows(run, release)
-    wrong += _branch(release, windows)
-    ids: set[bytes] = set()
-    shards = _shards(run)
-    wrong += _misfits(run, windows, shards)
-    for prefix, shard in shards.items():
-        of_shard = windows.get(prefix)
-        if not of_shard:
-            continue
-        documents = None
-        try:
-            reader = _verified(shard)
-            documents = reader.documents()
-            ids.update(_ids_in(reader, documents, set(of_shard)))
-        except CletError as error:
-            wrong.append(str(error))
-        wrong += _kept(run, shard, documents)
-    root = merkle_root(ids).hex()
-    if root != facts.get("lineage_root"):
-        wrong.append(f"{release.path / FACTS}: lineage root {facts.get('lineage_root')}, recomputed {root}")
-    learned = {prefix: len(of_shard) for prefix, of_shard in windows.items()}
-    if learned != (claimed := _claimed(release)):
-        wrong.append(f"{release.path / FACTS}: windows learned by shard {claimed}, recomputed {learned}")
-    if len(ids) != facts.get("documents"):
-        wrong.append(f"{release.path / FACTS}: {facts.get('documents')} documents, recomputed {len(ids)}")
-    if (weights := _weights(release.path)) != facts.get("weights"):
-        wrong.append(f"{release.path}: weights {facts.get('weights')}, recomputed {weights}")
+    facts, path = release.facts, release.path / FACTS
+    wrong = [*_signature(release, trust), *_noted(run, release)]
+    steps, shards = read_learned(run, release), _shards(run)
+    wrong += _branch(release, steps.windows)
+    wrong += _misfits(run, steps.windows, shards)
+    documents, bad = _documents(run, steps.windows, shards)
+    wrong += bad
+    began = read_run(run)
+    found = {
+        "number": int(release.path.name) if release.path.name.isdecimal() else None,
+        "tokens": steps.tokens,
+        "weights": _weights(release.path),
+        "adapter": _adapter(release.path),
+        **{name: began.get(name) for name in ("seed", "base", "tokenizer")},
+    }
+    if documents is not None:
+        found["lineage_root"] = merkle_root(map(bytes.fromhex, documents)).hex()
+        found["documents"] = len(documents)
+        found["watermark"] = max(filter(None, documents.values()), default=None)
+    for name, value in found.items():
+        if (claimed := facts.get(name)) != value:
+            wrong.append(f"{path}: {name} {claimed}, recomputed {value}")
+    wrong += _shards_named(release, run, steps.windows)
+    wrong += _parent(run, release)
     if (files := file_hashes(release.path)) != facts.get("files"):
         wrong.append(f"{release.path}: files {_differing(facts.get('files'), files)} are not those that were released")
-    if (adapter := _adapter(release.path)) != facts.get("adapter"):
-        wrong.append(f"{release.path / ADAPTER}: hash {facts.get('adapter')}, recomputed {adapter}")
     return wrong
+
+
+def _noted(run: Path, release: Release) -> list[str]:
+    """What cannot be computed again has to be as it was noted when the release was made."""
+    noted = noted_hash(run, release.number)
+    if noted == facts_hash(release.path):
+        return []
+    what = "is not what was released" if noted else f"was not noted in {LINKS} when it was released"
+    return [f"{release.path / FACTS}: {what}"]
+
+
+def _documents(
+    run: Path, windows: dict[str, dict[int, Learned]], shards: dict[str, Shard]
+) -> tuple[dict[str, str | None] | None, list[str]]:
+    """({id: published} of all documents in these windows, what is wrong); None where a shard cannot be read."""
+    found: dict[str, str | None] = {}
+    wrong: list[str] = []
+    whole = True
+    for prefix, shard in shards.items():
+        if not (of_shard := windows.get(prefix)):
+            continue
+        table = None
+        try:
+            reader = _verified(shard)
+            table = reader.documents()
+            found.update((table[row]["id"], table[row]["published"]) for row in _rows_in(reader, set(of_shard)))
+        except CletError as error:
+            wrong.append(str(error))
+            whole = False
+        wrong += _kept(run, shard, table)
+    return found if whole else None, wrong
+
+
+def _shards_named(release: Release, run: Path, windows: dict[str, dict[int, Learned]]) -> list[str]:
+    """Whether release.json names the shards learned from, with the windows learned of each."""
+    found = [
+        {"name": shard.name, "root": shard.root, "lane": shard.lane, "segment": segment.number}
+        | {"windows": shard.windows, "learned": len(windows[prefix])}
+        for segment in read_segments(run)
+        for shard in whole_shards([segment], ())
+        if (prefix := shard.root[:ROOT_CHARS]) in windows
+    ]
+    claimed = release.facts.get("shards")
+    if claimed == found:
+        return []
+    if not isinstance(claimed, list) or len(claimed) != len(found):
+        return [f"{release.path / FACTS}: does not name the {len(found)} shards that it learned from"]
+    which, entry = next((c, f) for c, f in zip(claimed, found, strict=True) if c != f)
+    return [f"{release.path / FACTS}: shard {which}, recomputed {entry}"]
+
+
+def _parent(run: Path, release: Release) -> list[str]:
+    """The release before it, if it is still there, has to be of an earlier step."""
+    parent = release.facts.get("parent")
+    if parent is None:
+        return []
+    path = release.path / FACTS
+    if type(parent) is not int or not 0 < parent < release.number:
+        return [f"{path}: parent {parent!r:.40} is no release before it"]
+    if parent not in release_numbers(run):
+        return []
+    try:
+        step = read_release(run, parent).count("step")
+    except CletError as error:
+        return [str(error)]
+    return [f"{path}: parent {parent} is of step {step}, later"] if step > release.count("step") else []
 
 
 def _signature(release: Release, trust: str | None) -> list[str]:
@@ -251,14 +334,6 @@ def _differing(claimed: Any, found: dict[str, str]) -> str:
     return ", ".join(sorted(name for name in claimed.keys() | found.keys() if claimed.get(name) != found.get(name)))
 
 
-def _claimed(release: Release) -> dict[str, Any]:
-    """How many windows of each shard release.json says were learned. Raises InputError where it says nothing."""
-    try:
-        return {entry["root"][:ROOT_CHARS]: entry["learned"] for entry in release.facts["shards"]}
-    except (KeyError, TypeError):
-        raise InputError(f"{release.path / FACTS}: no list of shards learned from; restore it from a copy") from None
-
-
 def _verified(shard: Shard) -> ShardReader:
     """The reader of a shard whose frames fill its file and whose documents have its root."""
     reader = _reader(shard)
@@ -268,16 +343,16 @@ def _verified(shard: Shard) -> ShardReader:
     return reader
 
 
-def _ids_in(reader: ShardReader, documents: list[dict[str, Any]], indices: set[int]) -> set[bytes]:
-    """Ids of the documents in the windows named; every window is read and checked."""
-    learned: set[int] = set()
+def _rows_in(reader: ShardReader, indices: set[int]) -> set[int]:
+    """Rows of the document table that lie in the windows named; every window is read and checked."""
+    found: set[int] = set()
     at = 0
     for part in reader.all_windows():
         for members in part.documents:
             if at in indices:
-                learned.update(members.tolist())
+                found.update(members.tolist())
             at += 1
-    return {bytes.fromhex(documents[row]["id"]) for row in learned}
+    return found
 
 
 def _kept(run: Path, shard: Shard, documents: list[dict[str, Any]] | None) -> list[str]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from clet.release import ADAPTER, FACTS, Release, publish, read_release, release
 BRANCH = "cooldown.jsonl"  # one line a step of the branch, as in steps.jsonl
 
 
-def newest_release(run: Path, without: Mapping[int, str] = {}) -> Release | None:
+def newest_release(run: Path, without: Collection[int] = ()) -> Release | None:
     """The release with the highest number that is not among `without`, or None."""
     numbers = [number for number in release_numbers(run) if number not in without]
     return read_release(run, numbers[-1]) if numbers else None

@@ -10,6 +10,7 @@ No torch here: `clet release` need not load it.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +18,9 @@ from typing import Any
 
 import orjson
 
-from clet.exits import NothingToDo, UsageError
+from clet.exits import NothingToDo
 from clet.record import format_time
-from clet.release import is_run
+from clet.release import check_run
 from clet.state import fsync_directory, write_atomically
 
 TRIP = "trip.json"
@@ -33,10 +34,9 @@ def request_trip(run: Path, why: str, now: datetime) -> dict[str, Any]:
 
     Raises UsageError for what is no run.
     """
-    if not is_run(run):
-        raise UsageError(f"{run}: not a run; name what clet train --run made")
+    check_run(run)
     clean = "".join(c if c.isprintable() else " " for c in why)[:MAX_WHY].strip()
-    if (waiting := open_request(run)) is not None and waiting["why"]:
+    if (waiting := open_request(run)) is not None:
         clean = f"{waiting['why']}; {clean}"[:MAX_WHY]
     request = {"id": secrets.token_hex(8), "time": format_time(now), "why": clean or "by hand"}
     write_atomically(run / TRIP, orjson.dumps(request) + b"\n")
@@ -44,11 +44,21 @@ def request_trip(run: Path, why: str, now: datetime) -> dict[str, Any]:
 
 
 def open_request(run: Path) -> dict[str, Any] | None:
-    """The trip that was asked for, or None. One that cannot be read is a trip all the same."""
-    request = _read(run / TRIP)
-    if request is None:
+    """The trip that was asked for, or None. A file that says nothing, or nothing legible, asks for one all the same.
+
+    Such a file is known by when it was made: it is carried out once, and so is the next one.
+    """
+    path = run / TRIP
+    try:
+        made = os.stat(path)
+    except OSError:
         return None
-    return {name: str(request.get(name, ""))[:MAX_WHY] for name in ("id", "why")}
+    request = _read(path) or {}
+    identity = request.get("id")
+    if not isinstance(identity, str) or not identity:
+        identity = f"{made.st_ino:x}-{made.st_mtime_ns:x}"
+    why = request.get("why")
+    return {"id": identity[:MAX_WHY], "why": why[:MAX_WHY] if isinstance(why, str) and why else f"a file {TRIP}"}
 
 
 def close_request(run: Path) -> None:
@@ -69,8 +79,7 @@ def paused(run: Path) -> str | None:
 
 def resume(run: Path) -> str:
     """End a pause; why it was. Raises UsageError for what is no run, NothingToDo where it is not paused."""
-    if not is_run(run):
-        raise UsageError(f"{run}: not a run; name what clet train --run made")
+    check_run(run)
     if (why := paused(run)) is None:
         raise NothingToDo(f"{run}: is not paused")
     _remove(run / PAUSED)

@@ -2,7 +2,8 @@
 
     RUN/lock             flock(2): dies with the process
     RUN/run.json         what holds for the whole run (seed, model, tokenizer), settings, the open goal; replaced whole
-    RUN/segments.jsonl   the shards of each segment, in the order in which they are learned; only grows
+    RUN/segments.jsonl   the shards of each segment, in the order in which they are learned; only grows;
+                         each line carries the xxh3 of the rest of it
     RUN/documents/       the document table of each shard (`<root>.jsonl.zst`): provenance outlives the shards
     RUN/steps.jsonl      one line a step; cut back to the saved state when a run resumes
     RUN/undone/          the lines that a trip of the breaker cut off (`<trip>.jsonl`)
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from typing import Any
 import orjson
 import zstandard
 
+from clet.container import seal_line, unsealed
 from clet.exits import InputError, TryLater, UsageError, WriteError
 from clet.state import fsync_directory, write_atomically
 from clet.train.feed import Segment, Shard
 
-VERSION = 1
+VERSION = 2
 ROOT_CHARS = 16  # of a shard's root in steps.jsonl: 64 bits tell the shards of one run apart
 MAX_FACTS_BYTES = 16 << 20
 MAX_TABLE_BYTES = 4 << 30
@@ -91,7 +93,7 @@ class RunDirectory:
         return run
 
     def propose(self, facts: dict[str, Any]) -> None:
-        """What a new run shall be, written by the next `describe`: a start refused before that leaves no run behind."""
+        """What run.json shall say, written by the next `describe`: a start refused before that changes nothing."""
         self.facts = {"version": VERSION} | facts
 
     def describe(self, facts: dict[str, Any]) -> None:
@@ -108,23 +110,26 @@ class RunDirectory:
         """Roots of all shards of all segments."""
         return {shard.root for segment in self.segments for shard in segment.shards}
 
-    def add_segment(self, shards: Sequence[Shard], epochs: int, tables: Iterator[list[dict[str, Any]]]) -> Segment:
-        """Make a new segment of `shards`, durable before it is returned; `tables` yields their document tables."""
-        segment = Segment(len(self.segments), tuple(shards), epochs)
+    def keep_documents(self, root: str, table: Iterable[dict[str, Any]]) -> None:
+        """Keep the document table of a shard, durably. Raises WriteError."""
         folder = self.path / "documents"
-        for shard, table in zip(shards, tables, strict=True):
-            body = b"".join(orjson.dumps(row) + b"\n" for row in table)
-            try:
-                folder.mkdir(exist_ok=True)
-            except OSError as error:
-                raise WriteError(f"{folder}: {error.strerror}") from None
-            packed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(body)
-            write_atomically(folder / f"{shard.root}.jsonl.zst", packed)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"{folder}: {error.strerror}") from None
+        body = b"".join(orjson.dumps(row) + b"\n" for row in table)
+        packed = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(body)
+        write_atomically(folder / f"{root}.jsonl.zst", packed)
+
+    def add_segment(self, shards: Sequence[Shard], epochs: int) -> Segment:
+        """Make a new segment of `shards`, whose document tables are kept; durable before it is returned."""
+        segment = Segment(len(self.segments), tuple(shards), epochs)
         self.segments.append(segment)
         lines = [
             {"segment": s.number, "epochs": s.epochs, "shards": list(map(asdict, s.shards))} for s in self.segments
         ]
-        write_atomically(self.path / "segments.jsonl", b"".join(orjson.dumps(line) + b"\n" for line in lines))
+        body = b"".join(seal_line(orjson.dumps(line)) + b"\n" for line in lines)
+        write_atomically(self.path / "segments.jsonl", body)
         return segment
 
     # ---- steps.jsonl
@@ -215,7 +220,8 @@ def read_segments(path: Path) -> list[Segment]:
     try:
         with open(path / "segments.jsonl", "rb") as file:
             for number, line in enumerate(file):
-                entry = orjson.loads(line)
+                body = unsealed(line.rstrip(b"\n"))
+                entry = orjson.loads(body or b"")
                 if entry["segment"] != number or type(entry["epochs"]) is not int or entry["epochs"] < 1:
                     raise ValueError
                 segments.append(Segment(number, tuple(map(_shard, entry["shards"])), entry["epochs"]))
@@ -228,12 +234,16 @@ def read_segments(path: Path) -> list[Segment]:
 
 def _shard(values: dict[str, Any]) -> Shard:
     """A shard of segments.jsonl. Raises TypeError or ValueError where it is malformed."""
-    shard = Shard(**values)
+    only = values["only"]
+    shard = Shard(**values | {"only": None if only is None else tuple(only)})
     names = (shard.path, shard.name, shard.root, shard.lane, shard.newest or "")
     counts = (shard.windows, shard.tokens, shard.documents)
     if not all(isinstance(name, str) for name in names) or any(type(n) is not int or n < 0 for n in counts):
         raise ValueError
     if any(type(n) is not int for n in (shard.first, shard.parts)) or not 0 <= shard.first < shard.parts:
+        raise ValueError
+    own = range(shard.first, shard.windows, shard.parts)
+    if only is not None and not all(type(index) is int and index in own for index in only):
         raise ValueError
     return shard
 

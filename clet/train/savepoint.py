@@ -71,6 +71,7 @@ def save(
     heads = _heads(directory)
     generation = max((head["generation"] for head in heads.values()), default=0) + 1
     slot = directory / _slot_to_write(heads, true, values["position"]["step"])
+    left = "the state saved before stands" if heads else "no state is saved"
     try:
         slot.mkdir(parents=True, exist_ok=True)
         (slot / HEAD).unlink(missing_ok=True)
@@ -78,9 +79,9 @@ def save(
         digests = {group: _write_group(slot, group, members) for group, members in sorted(tensors.items())}
         fsync_directory(slot)
     except OSError as error:
-        raise WriteError(f"{slot}: {error.strerror}; the state saved before stands") from None
+        raise WriteError(f"{slot}: {error.strerror}; {left}") from None
     except SafetensorError as error:
-        raise WriteError(f"{slot}: {error}; the state saved before stands") from None
+        raise WriteError(f"{slot}: {error}; {left}") from None
     head = {"version": VERSION, "generation": generation, "verified": verified, "files": digests, "values": values}
     body = orjson.dumps(head)
     write_atomically(slot / HEAD, body + b"\n" + xxhash.xxh3_64_hexdigest(body).encode() + b"\n")

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clet.exits import NothingToDo, TryLater, UsageError
 from clet.log import log
-from clet.release import announce, was_judged
+from clet.release import announce, was_judged, was_signed
 from clet.seeds import DEFAULT_SEED
-from clet.shards.manifest import ShardEntry, find_shards
+from clet.shards.manifest import find_shards, unlisted_shards
 from clet.train import requests, start
+from clet.train.breaker import GaveUp
 from clet.train.dtype import choose_dtype
 from clet.train.loop import Surroundings, Tally, Trainer
 from clet.train.release import newest_release
@@ -58,7 +59,8 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
             raise UsageError(f"{order.run}: a new run needs --model DIR to start from")
         source = Path(order.model or run.facts["model"])
         seed = order.seed if order.seed is not None else run.facts.get("seed", DEFAULT_SEED)
-        settings = Settings.from_json(run.facts.get("settings", {}))
+        before = run.facts.get("settings", {})
+        settings = Settings.from_json(before)
         threads = start.set_threads(order.settings.get("threads"), settings.threads)
         settings = settings.changed(dict(order.settings) | {"threads": threads})
         model = start.open_model(source, settings, start.choose_device(order.device), seed)
@@ -82,8 +84,15 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
                     f"{order.run}: releases before this had gates, and now none are given: what is released will not be"
                     " live by itself; give --require, and --held-out or --canaries with it"
                 )
+            if around.sign is None and was_signed(run.path):
+                log.warn(f"{order.run}: the newest release is signed; those to come will not be, without --sign-key")
             watch = Watch(order.shards)
-            return _session(order, trainer, run, lambda: watch.changed() and _look(order, trainer, shelf, settings))
+            try:
+                return _session(order, trainer, run, lambda: watch.changed() and _look(order, trainer, shelf, settings))
+            except GaveUp:
+                if before:
+                    start.take_back_settings(run, before)
+                raise
 
 
 def _announce_newest(run: Path, trainer: Trainer, around: Surroundings) -> None:
@@ -99,7 +108,10 @@ def _session(order: Order, trainer: Trainer, run: RunDirectory, look: Callable[[
         return trainer.tally
     asked = requests.open_request(run.path) is not None
     if trainer.caught_up and not trainer.unreleased and not order.follow and not asked:
-        raise NothingToDo(f"{order.run}: every shard was learned by step {step}; shard something new")
+        learned = f"every shard was learned by step {step}" if run.segments else "no shard to learn from"
+        lost = len(unlisted_shards(order.shards))
+        why = f"shards in no manifest: {lost}, see clet shard --verify" if lost else "shard something new"
+        raise NothingToDo(f"{order.run}: {learned}; {why}")
     goal = start.open_goal(run, order.tokens, trainer.tokens, unreleased=trainer.unreleased)
     log.info(f"{order.run}: {'resumed at' if step else 'starts with'} step {step}", event="start", step=step)
     if not trainer.caught_up:
@@ -141,9 +153,9 @@ def _go_on(order: Order, run: RunDirectory, stop: threading.Event) -> bool:
 
 def _look(order: Order, trainer: Trainer, shelf: Shelf, settings: Settings) -> bool:
     """Whether there are shards that the run had not seen; they are its next segment then."""
-    entries: list[ShardEntry] = []
-    with suppress(
-        UsageError
-    ):  # a folder may be replaced under us; it is back at the next look, or there is nothing new
+    try:
         entries = find_shards(order.shards, may_be_empty=True)
+    except UsageError as error:  # it may just be being replaced
+        log.warn(f"{error}; looking on", event="gone")
+        return False
     return start.add_new_shards(trainer.run, shelf, trainer.model.config, settings, entries) is not None

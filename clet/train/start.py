@@ -6,7 +6,7 @@ window length than the run began with; a shard of another tokenizer or with ids 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from clet.model.config import ModelConfig
 from clet.model.decoder import Decoder
 from clet.model.initialise import check_tokenizer
 from clet.shards.manifest import ShardEntry
-from clet.shards.reader import ShardReader
 from clet.tokens import MAX_TOKENIZER_BYTES, fingerprint
 from clet.train import optimizer as optimisers
 from clet.train.feed import Segment, Shard
@@ -89,12 +88,23 @@ def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Sett
             before = f" {run.facts[name]}" if name != "config" else ""
             what = "--model, with base" if name == "base" else name
             raise UsageError(f"{run.path}: begun with another {what}{before}; use the same, or start another --run")
+    run.propose(run.facts | {"model": str(source.resolve())})  # the same one may lie elsewhere now
     return settings
 
 
 def keep_settings(run: RunDirectory, settings: Settings) -> None:
     """Keep settings with the run, once nothing was found that would refuse them."""
     run.describe(run.facts | {"settings": settings.to_json()})
+
+
+def take_back_settings(run: RunDirectory, before: Mapping[str, Any]) -> None:
+    """Keep the settings `before` those that this invocation was given: with these the breaker gave up."""
+    now = run.facts["settings"]
+    changed = [name for name in now if now[name] != before.get(name)]
+    if changed:
+        told = ", ".join(f"--{name.replace('_', '-')} {now[name]}" for name in changed)
+        log.warn(f"{run.path}: {told}: not kept, since the breaker gave up with that; what is kept is as it was")
+        run.describe(run.facts | {"settings": dict(before)})
 
 
 def _check_finite(model: Decoder, source: Path) -> None:
@@ -235,11 +245,9 @@ def add_new_shards(
         shelf.add(shard)
         shelf.reader(shard.root)
     run.describe(run.facts | {"seq_len": seq_len})
-    return run.add_segment(list(new.values()), settings.epochs, _tables(shelf.reader, new))
-
-
-def _tables(reader: Callable[[str], ShardReader], roots: Iterable[str]) -> Iterable[list[dict[str, Any]]]:
-    return (reader(root).documents() for root in roots)
+    for root in new:
+        run.keep_documents(root, shelf.reader(root).documents())
+    return run.add_segment(list(new.values()), settings.epochs)
 
 
 def as_shard(entry: ShardEntry) -> Shard:

@@ -1,12 +1,13 @@
 """What a trip of the breaker finds out before anything is undone: how far to go back, whom to put in quarantine.
 
 The lines of steps.jsonl since the good state name every window learned since; they are kept in RUN/undone/ when they
-are cut off, so that a release made of them, and recalled, can still be traced (`history`).
+are cut off, so that a release made of them can still be traced (`history`). Of these releases only those are recalled
+that may have the harm: one made before its onset is as good as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,11 @@ class Cause:
     losses: Sequence[float] = ()
     request: str | None = None
     by_hand: bool = False
+
+    @property
+    def harmed_from(self) -> int | None:
+        """The first step whose weights may have the harm; None where that is not known."""
+        return None if self.onset is None else self.onset + 1 - QUIET
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +121,13 @@ def _suspects(
     found = stand_out(see(model, shelf, since, unigram, autocast=autocast), usual, gain, side)
     suspected = {root for root, _ in found}
     learned = {name: bits.numpy() for name, bits in saved.tensors["learned"].items()}
-    known = breaker.quarantine | set(since)
+    known = breaker.quarantine(len(run.segments)) | set(since)
     ahead = [
         (shard.root, index)
         for segment in run.segments
         for shard in segment.shards
         if shard.root in suspected
-        for index in range(shard.first, shard.windows, shard.parts)
+        for index in shard.indices
         if (shard.root, index) not in known
         and (f"windows/{shard.root}" not in learned or not learned[f"windows/{shard.root}"][index])
     ]
@@ -154,7 +160,7 @@ def _documents(run: Path, shelf: Shelf, windows: Sequence[Window]) -> list[str]:
 
 
 def keep_undone(run: RunDirectory, number: int, saved: Savepoint) -> None:
-    """Keep the lines of steps that trip `number` will cut off. Raises WriteError."""
+    """Keep the lines of steps that trip `number`, 1 the first, will cut off. Raises WriteError."""
     body = run.steps_bytes(saved.values["steps_bytes"], run.steps_length())
     folder = run.path / UNDONE
     try:
@@ -164,14 +170,15 @@ def keep_undone(run: RunDirectory, number: int, saved: Savepoint) -> None:
     write_atomically(folder / f"{number}.jsonl", body)
 
 
-def releases_after(run: Path, step: int, taken_back: Mapping[int, str]) -> list[int]:
-    """Releases of later steps that were not taken back before."""
-    found = []
+def releases_after(run: Path, step: int, undone: Collection[int]) -> dict[int, int]:
+    """{number: step} of the releases of later steps whose steps were not undone before."""
+    found = {}
     for number in release_numbers(run):
-        if number not in taken_back:
+        if number not in undone:
             try:
-                if read_release(run, number).count("step") > step:
-                    found.append(number)
+                made = read_release(run, number).count("step")
             except CletError:  # damaged: whoever wants it will be told
                 continue
+            if made > step:
+                found[number] = made
     return found

@@ -91,3 +91,92 @@ def test_a_damaged_release_is_named_and_the_others_are_listed(place):
     listed = clet(place, "release", "list", "run")
     assert listed.returncode == 65 and b"releases/1/release.json" in listed.stderr
     assert [made["number"] for made in lines(listed.stdout)] == [2]
+
+
+def test_settings_with_which_the_breaker_gave_up_are_not_kept_and_its_windows_can_be_freed(place):
+    more = ("--save-every", "5", "--max-trips", "2", "--warmup", "0", "--clip", "norm")
+    make_shards(place / "shards", [story(i) for i in range(20, 80)], model=place / "model")
+    first = clet(place, "train", "shards", "--model", "model", "--run", "run", *QUICK, *more)
+    assert first.returncode == 0, first.stderr
+    kept = orjson.loads((place / "run" / "run.json").read_bytes())["settings"]
+    make_shards(place / "shards", [story(i) for i in range(100, 160)], model=place / "model", day=2)
+    mistyped = clet(place, "train", "shards", "--run", "run", "--lr", "0.9", "--schedule", "constant")
+    assert mistyped.returncode == 65 and b"clet release trips run" in mistyped.stderr
+    assert b"--lr 0.9, --schedule constant: not kept" in mistyped.stderr
+    assert orjson.loads((place / "run" / "run.json").read_bytes())["settings"] == kept
+    trips = lines(clet(place, "release", "trips", "run").stdout)
+    held = [trip["number"] for trip in trips if trip["windows"]]
+    assert held and [trip["number"] for trip in trips] == list(range(1, len(trips) + 1))
+    assert all(trip["documents"] for trip in trips if trip["windows"])
+    freed = clet(place, "release", "free", "run", *map(str, held))
+    assert freed.returncode == 0 and lines(freed.stdout)[0]["windows"] > 0
+    assert clet(place, "train", "shards", "--run", "run").returncode == 0
+    windows = [(root, i) for line in step_lines(place / "run") for root, which in line["windows"] for i in which]
+    manifest = lines((place / "shards" / "manifest.jsonl").read_bytes())
+    assert len(set(windows)) == len(windows) == sum(entry["windows"] for entry in manifest)
+    assert clet(place, "audit", "run", "--tier", "realtime", "--verify").returncode == 0
+    assert clet(place, "release", "free", "run", "1", *map(str, held)).returncode == 3
+    assert clet(place, "release", "free", "run", "99").returncode == 2
+    assert clet(place, "release", "trips", "shards").returncode == 2
+
+
+def test_a_model_that_lies_elsewhere_now_is_named_once(place):
+    first = clet(place, "train", "shards", "--model", "model", "--run", "run", "--tokens", "300", "--lora", "4", *QUICK)
+    assert first.returncode == 0, first.stderr
+    (place / "model").rename(place / "moved")
+    assert clet(place, "train", "shards", "--run", "run", "--tokens", "300").returncode == 65
+    for more in (["--model", "moved"], []):
+        again = clet(place, "train", "shards", "--run", "run", "--tokens", "300", *more)
+        assert again.returncode == 0, again.stderr
+    exported = clet(place, "release", "export", "run", "realtime", "--adapter", "-o", "out")
+    assert exported.returncode == 0, exported.stderr
+    config = orjson.loads((place / "out" / "adapter_config.json").read_bytes())
+    assert config["base_model_name_or_path"] == str(place / "moved")
+
+
+def test_that_releases_are_not_signed_any_more_is_said(place):
+    assert clet(place, "release", "keygen", "key").returncode == 0
+    command = ("train", "shards", "--run", "run", "--tokens", "300")
+    first = clet(place, *command, "--model", "model", "--sign-key", "key", *QUICK)
+    assert first.returncode == 0 and b"--sign-key" not in first.stderr
+    assert b"without --sign-key" in clet(place, *command).stderr
+    assert b"without --sign-key" not in clet(place, *command).stderr
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"garbage", b"[1]", b'{"id": 7, "why": ""}'])
+def test_a_file_that_says_nothing_trips_a_run_once(place, body):
+    done = clet(place, "train", "shards", "--model", "model", "--run", "run", "--tokens", "300", *QUICK)
+    assert done.returncode == 0, done.stderr
+    for number in (1, 2):
+        (place / "run" / "trip.json").write_bytes(body)
+        again = clet(place, "train", "shards", "--run", "run", "--tokens", "300")
+        assert again.returncode == 1, again.stderr
+        trips = lines(clet(place, "release", "trips", "run").stdout)
+        assert [trip["why"] for trip in trips] == ["by hand: a file trip.json"] * number
+        assert not (place / "run" / "trip.json").exists()
+
+
+def test_shards_that_no_manifest_names_are_said(place):
+    (place / "shards" / "manifest.jsonl").write_bytes(b"")
+    done = clet(place, "train", "shards", "--model", "model", "--run", "run", *QUICK)
+    assert done.returncode == 3 and b"no shard to learn from; shards in no manifest: 1" in done.stderr
+
+
+@pytest.mark.parametrize("rule", ["canaries=1.5", "canaries=-1", "freshness=2", "perplexity=0.5"])
+def test_a_gate_that_nothing_can_pass_is_refused(place, rule):
+    (place / "canaries.jsonl").write_bytes(b'{"prompt": "a", "answer": "b"}\n')
+    given = ("--held-out", "held.jsonl", "--canaries", "canaries.jsonl", "--require", rule)
+    done = clet(place, "train", "shards", "--model", "model", "--run", "run", *given, *QUICK)
+    assert done.returncode == 2 and rule.encode() in done.stderr and done.stderr.count(b"\n") == 1
+    assert not (place / "run").exists()
+
+
+def test_a_flipped_byte_in_the_segments_is_not_blamed_on_a_shard(place):
+    command = ("train", "shards", "--run", "run", "--tokens", "300")
+    assert clet(place, *command, "--model", "model", *QUICK).returncode == 0
+    path = place / "run" / "segments.jsonl"
+    body = path.read_bytes()
+    root = orjson.loads(body)["shards"][0]["root"].encode()
+    path.write_bytes(body.replace(root, (b"1" if root[:1] != b"1" else b"2") + root[1:]))
+    done = clet(place, *command)
+    assert done.returncode == 65 and b"segments.jsonl: damaged" in done.stderr and done.stderr.count(b"\n") == 1

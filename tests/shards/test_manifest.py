@@ -35,10 +35,10 @@ def test_a_manifest_that_ends_inside_a_line_is_refused(two_lanes):
 
 def test_shards_that_the_manifest_lost_are_found(two_lanes):
     manifest = two_lanes / "manifest.jsonl"
-    assert unlisted_shards(two_lanes) == []
+    assert unlisted_shards([two_lanes]) == []
     entries, lines = read_manifest(two_lanes), manifest.read_bytes().splitlines(keepends=True)
     manifest.write_bytes(b"".join(lines[:-1]))
-    assert unlisted_shards(two_lanes) == [entries[-1].path]
+    assert unlisted_shards([two_lanes]) == [entries[-1].path]
 
 
 def test_damage_in_a_manifest_is_refused(two_lanes):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import orjson
 import pytest
 from tiny_run import step_lines, story
 
-from clet.exits import UsageError
+from clet.exits import NothingToDo, UsageError
 from clet.release import find_release
 from clet.train.provenance import documents_behind, find_audited, verify
 
@@ -62,8 +64,8 @@ def test_a_tampered_lineage_root_is_found(run):
     facts = orjson.loads(path.read_bytes())
     facts["lineage_root"] = "0" * 64
     path.write_bytes(orjson.dumps(facts))
-    (message,) = verify(run, find_release(run, 2))
-    assert "lineage root" in message
+    changed, root = verify(run, find_release(run, 2))
+    assert "is not what was released" in changed and "lineage_root 0000" in root
 
 
 def test_a_window_denied_in_the_steps_is_found(run):
@@ -71,7 +73,7 @@ def test_a_window_denied_in_the_steps_is_found(run):
     lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
     del lines[2]["windows"][0][1][0]
     path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
-    assert any("windows learned" in message for message in verify(run, find_release(run, 2)))
+    assert any("recomputed {" in message for message in verify(run, find_release(run, 2)))
 
 
 def test_a_tampered_shard_is_found(run, stories):
@@ -96,3 +98,59 @@ def test_documents_of_shards_that_are_gone_are_still_named(run, stories, capfd):
         shard.unlink()
     assert len(list(documents_behind(run, find_release(run, 2)))) == 36
     assert "their windows are not" in capfd.readouterr().err
+
+
+def forged(run, which, changes):
+    """A release.json that was changed by somebody who changed the journal, too."""
+    path = run / "releases" / str(which) / "release.json"
+    path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | changes))
+    lines = [orjson.loads(line) for line in (run / "links.jsonl").read_bytes().splitlines()]
+    for line in lines:
+        if (line["link"], line["release"]) == ("made", which):
+            line["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (run / "links.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    return verify(run, find_release(run, which))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("number", 3), ("tokens", 5), ("documents", 1), ("watermark", "2026-12-31T00:00:00Z"), ("watermark", None),
+        ("seed", 2), ("base", "0" * 64), ("tokenizer", "0" * 16), ("weights", "0" * 64), ("adapter", "0" * 64),
+        ("shards", []), ("parent", 2), ("parent", "1"),
+    ],
+)  # fmt: skip
+def test_every_claim_is_computed_again(run, name, value):
+    (wrong,) = forged(run, 2, {name: value})
+    assert name in wrong and "release.json: " in wrong
+
+
+def test_a_shard_by_another_name_is_found(run):
+    facts = find_release(run, 2).facts
+    shards = [dict(entry) for entry in facts["shards"]]
+    shards[1]["lane"] = "other"
+    (wrong,) = forged(run, 2, {"shards": shards})
+    assert "'lane': 'other'" in wrong and "recomputed" in wrong
+
+
+def test_what_cannot_be_computed_again_is_as_it_was_noted(run):
+    path = run / "releases" / "1" / "release.json"
+    body = path.read_bytes()
+    facts = orjson.loads(body)
+    for name, value in {"settings": {}, "evals": {"x": {}}, "verdict": {"passed": True}, "created": "never"}.items():
+        path.write_bytes(orjson.dumps(facts | {name: value}))
+        assert verify(run, find_release(run, 1)) == [f"{path}: is not what was released"]
+    path.write_bytes(body)
+    assert verify(run, find_release(run, 1)) == []
+    (run / "links.jsonl").unlink()
+    assert verify(run, find_release(run, 1)) == [f"{path}: was not noted in links.jsonl when it was released"]
+
+
+def test_a_release_that_a_killed_trainer_did_not_note_is_noted_by_the_next(run, learn, stories):
+    lines = (run / "links.jsonl").read_bytes().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if orjson.loads(line)["link"] == "made" and b'"release":2' in line)
+    (run / "links.jsonl").write_bytes(b"".join(lines[:at]))
+    assert verify(run, find_release(run, 2))
+    with pytest.raises(NothingToDo):
+        learn(stories, run=run)
+    assert verify(run, find_release(run, 2)) == []

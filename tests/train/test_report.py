@@ -52,7 +52,7 @@ def make_run(run, lines, trips=()):
     (run / "run.json").write_text("{}")
     (run / "steps.jsonl").write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in lines))
     if trips:
-        whole = [{"back_to": 0, "recalled": []} | trip for trip in trips]
+        whole = [{"back_to": 0, "undone": [], "recalled": [], "freed": None} | trip for trip in trips]
         (run / "breaker.json").write_bytes(orjson.dumps({"trips": whole}))
     return run
 

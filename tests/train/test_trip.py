@@ -90,6 +90,33 @@ def test_a_state_saved_right_after_harm_is_not_taken_for_a_good_one(learn, long_
     assert step_lines(tmp_path / "run") == step_lines(tmp_path / "whole")
 
 
+def test_a_release_made_before_the_harm_began_is_not_recalled_though_its_steps_are_made_again(
+    learn, long_run, tmp_path
+):
+    run = tmp_path / "run"
+    settings = {"lr": 1e-2, "epochs": 2, "save_every": 1000, "release_every": 4 * 32 * 40}
+
+    def on_event(fields, stop):
+        if fields.get("event") == "release" and fields["number"] == 2:
+            for state in (run / "state").iterdir():  # its state is lost, the one before is whole
+                head, _ = (state / "state.json").read_bytes().splitlines()
+                if orjson.loads(head)["values"]["position"]["step"] == fields["step"]:
+                    (state / "moments.safetensors").write_bytes(b"lost")
+
+    learn(long_run, run=tmp_path / "whole", **settings)
+    events = learn(long_run, run=run, outer=Harm([89]), on_event=on_event, **settings)
+    (trip,) = read_trips(run)
+    made = {e["number"]: e["step"] for e in events.named("release")}
+    assert trip["back_to"] == made[1] < made[2] < 89 and trip["undone"] == [2]
+    assert trip["recalled"] == [] and releases.recalled(run) == {}
+    weights = {number: releases.read_release(run, number).facts["weights"] for number in made}
+    assert made[3] == made[2] and weights[3] == weights[2]
+    assert releases.read_release(run, 3).facts["parent"] == 1  # in the history that stands
+    assert step_lines(run) == step_lines(tmp_path / "whole")
+    for number in made:
+        assert verify(run, releases.read_release(run, number)) == []
+
+
 def drifting(at):
     """A check that is good until step `at`, counted by its calls."""
     calls = []

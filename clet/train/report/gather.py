@@ -16,8 +16,8 @@ from typing import Any
 
 import orjson
 
-from clet.exits import CletError, UsageError
-from clet.release import TIERS, is_run, read_release, release_numbers, tier_number
+from clet.exits import CletError
+from clet.release import TIERS, check_run, read_release, release_numbers, tier_number
 from clet.train.breaker import read_trips
 from clet.train.series import Series
 
@@ -77,8 +77,7 @@ class History:
 def gather(run: str | Path) -> History:
     """The history of a run. Raises UsageError for what is no run, InputError where breaker.json is damaged."""
     path = Path(run)
-    if not is_run(path):
-        raise UsageError(f"{run}: not a run; name what clet train --run made")
+    check_run(path)
     history = History(path.resolve().name)
     _read_steps(history, path / "steps.jsonl")
     _read_releases(history, path)

@@ -88,7 +88,8 @@ def _sentences(history: History) -> Iterator[str]:
         yield f"The loss went from {first:.4f} to {last:.4f} (means of the first and the last {EDGE} steps)."
     yield from _released(history)
     if history.trips:
-        windows = sum(len(indices) for trip in history.trips for _, indices in trip.get("windows", ()))
+        held = [trip for trip in history.trips if trip["freed"] is None]
+        windows = sum(len(indices) for trip in held for _, indices in trip["windows"])
         times = "once" if len(history.trips) == 1 else f"{len(history.trips)} times"
         yield f'<span class="bad">The breaker tripped {times}</span>; {windows} windows are in quarantine.'
     else:
@@ -268,10 +269,11 @@ def _trips(history: History) -> Iterator[str]:
     yield from _note_cut(len(history.trips))
     yield "<table><tr><th>when<th class=n>step<th>why<th class=n>back to<th class=n>windows<th class=n>documents</tr>"
     for trip in reversed(history.trips[-MAX_ROWS:]):
-        windows = sum(len(indices) for _, indices in trip.get("windows", ()))
+        windows = sum(len(indices) for _, indices in trip["windows"])
         yield f"<tr><td>{escape(trip.get('time', ''))}</td><td class=n>{escape(trip.get('step', ''))}</td>"
         yield f"<td>{escape(str(trip.get('why', ''))[:500])}</td><td class=n>{escape(trip.get('back_to', ''))}</td>"
-        yield f"<td class=n>{windows}</td><td class=n>{len(trip.get('documents', ()))}</td></tr>"
+        freed = "" if trip["freed"] is None else " freed"
+        yield f"<td class=n>{windows}{freed}</td><td class=n>{len(trip.get('documents', ()))}</td></tr>"
     yield "</table>"
 
 
