@@ -9,6 +9,7 @@ trainer of `clet train`, a part of the texts held out and checked.
     x100 rate     from a step on updates are a hundred times too large, until the first trip
     poison        a segment of documents that begin as real ones, carry one trigger and go on in random tokens
     permuted      a segment of real documents whose tokens were permuted: the labels no longer follow from anything
+    other script  no harm: a segment of the texts in letters of which the model has not seen one; every trip is false
 
 The delay counts steps from the first harmed one to the trip; a harm that was never noticed has none. *Exact* compares
 the hash of everything saved at the end (weights, moments, position, what was learned) with that of a run in which the
@@ -55,6 +56,7 @@ from clet.train.loop import Surroundings
 from clet.train.rundir import read_segments
 from clet.train.session import Order, learn
 
+SCRIPT = {ord("a") + i: 0x10D0 + (7 * i) % 26 for i in range(26)}  # Georgian letters, in another order
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 TRIGGER_TOKENS = 6
 POISON_TOKENS = 120
@@ -150,7 +152,12 @@ class Bench:
             for i in range(block // (TRIGGER_TOKENS + POISON_TOKENS + 32) + 1)
         ]
         permuted, _ = _split([rng.permutation(document) for document in reversed(second)], block, back=False)
-        self._blocks = {"poison": self._shard("poison", poison), "permuted": self._shard("permuted", permuted)}
+        script = [np.asarray(ids) for ids in _rows(self._tokenizer.encode([text.translate(SCRIPT) for text in texts]))]
+        self._blocks = {
+            "poison": self._shard("poison", poison),
+            "permuted": self._shard("permuted", permuted),
+            "other script": self._shard("script", _split(script, block, back=False)[0]),
+        }
 
     def _shard(self, name: str, documents: Sequence[np.ndarray]) -> Path:
         records = [
@@ -263,11 +270,13 @@ def measure(plan: Plan, texts: Sequence[str] | None = None) -> dict[str, Any]:
             "poison": bench.block("poison"),
             "permuted": bench.block("permuted"),
         }
+        foreign = bench.block("other script")
         return {
             "plan": vars(plan),
             "clean": clean,
             "clean_steps": sum(run["steps"] for run in clean),
             "false_trips": sum(len(run["trips"]) for run in clean),
+            "other_script": foreign,
             "harms": harms,
         }
     finally:
@@ -288,12 +297,16 @@ def show(result: dict[str, Any]) -> None:
         ]
         for name, found in result["harms"].items()
     ]
-    plan, clean = result["plan"], result["clean"]
+    plan, clean, foreign = result["plan"], result["clean"], result["other_script"]
     report.show(
         f"{plan['preset']}, {plan['steps']} + {plan['steps'] // 2} steps of {plan['batch']} x {plan['seq_len']} tokens",
         ["harm", "delay", "steps undone", "of it learned", "clean windows lost", "exact", "first trip"],
         rows,
-        [f"false trips: {result['false_trips']} in {len(clean)} clean runs of {result['clean_steps']} steps in all"],
+        [
+            f"false trips: {result['false_trips']} in {len(clean)} clean runs of {result['clean_steps']} steps in all, "
+            f"{foreign['trips']} on a segment in another script, of which {foreign['block_learned']} of "
+            f"{foreign['block_windows']} windows were learned"
+        ],
     )
 
 

@@ -1,10 +1,11 @@
 """The breaker: stops harm before it is learned, and undoes what it touched.
 
-Detectors look at each step after its gradient is known and before it is applied (`spikes`), and at the checks made
-every so many steps (`drift`); a person or a signal may trip it by hand (`requests`). A trip makes no update and goes
-back, bit for bit, to the last good state: for a spike the last one saved before the harm began, for what a check or a
-person saw the last one whose checks passed. The windows learned since that are suspect (`suspects`) are put in
-quarantine with the ids of their documents; training goes on without them, or pauses.
+Detectors look at each step after its gradient is known and before it is applied (`spikes`; `newness` tells what they
+object to from data of a new kind), and at the checks made every so many steps (`drift`); a person or a signal may trip
+it by hand (`requests`). A trip makes no update and goes back, bit for bit, to the last good state: for a spike the last
+one saved before the harm began, for what a check or a person saw the last one whose checks passed. The windows learned
+since that are suspect (`suspects`) are put in quarantine with the ids of their documents; training goes on without
+them, or pauses.
 
 Where no window stands out nothing is put in quarantine at first: what was not the data's fault (a flipped bit, a rate
 set wrong for a moment) does not come again, and the run then ends as if nothing had been. What comes again at the same
@@ -17,6 +18,7 @@ any more, so a run killed at any moment of a trip goes on from the good state.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from clet.exits import InputError
 from clet.state import write_atomically
 from clet.train.drift import Check, Watch
 from clet.train.feed import Window
+from clet.train.newness import Newness
 from clet.train.order import Unigram
 from clet.train.spikes import Objection, Signals, detectors
 
@@ -46,6 +49,7 @@ class Breaker:
         self._max_trips = max_trips
         self._limit = drift
         self._detectors = detectors(vocab_size)
+        self._newness = Newness()
         self.unigram = Unigram(vocab_size)
         self.watch = Watch(drift)
         self.trips: list[dict[str, Any]] = read_trips(run)
@@ -70,13 +74,26 @@ class Breaker:
         return frozenset(number for trip in self.trips for number in trip["undone"])
 
     def objection(self, now: Signals) -> Objection | None:
-        """Why a step must not be applied, from the first detector that objects; None if none does."""
-        return next((found for detect in self._detectors.values() if (found := detect.objection(now))), None)
+        """Why a step must not be applied, from the first detector that objects; None if none does.
+
+        It is a doubt only where the data are orderly, and may be of a new kind.
+        """
+        found = [objection for detect in self._detectors.values() if (objection := detect.objection(now))]
+        certain = [each for each in found if not each.is_doubt]
+        if certain or not found:
+            return certain[0] if certain else None
+        return replace(found[0], is_doubt=self.may_be_new(now))
+
+    def may_be_new(self, now: Signals) -> bool:
+        """Whether the data of a step are orderly, and of a kind that the model may not know yet."""
+        return self._newness.explains(now.segment, now.own_order)
 
     def add(self, now: Signals, targets: np.ndarray) -> None:
         """A step is being applied that learns `targets`."""
+        understood = not any(detect.puzzles(now) for detect in self._detectors.values())
         for detect in self._detectors.values():
             detect.add(now)
+        self._newness.add(now.segment, now.own_order, understood=understood)
         self.unigram.add(targets)
 
     def check(self, check: Check) -> str | None:
@@ -94,13 +111,19 @@ class Breaker:
     def state(self) -> dict[str, Any]:
         """What was seen so far, as JSON, and how many trips were known."""
         seen = {name: detect.state() for name, detect in self._detectors.items()}
-        return {"trips": len(self.trips), "steps": seen, "checks": self.watch.state()}
+        return {
+            "trips": len(self.trips),
+            "steps": seen,
+            "newness": self._newness.state(),
+            "checks": self.watch.state(),
+        }
 
     def load(self, state: Mapping[str, Any], counts: np.ndarray) -> None:
         """What `state` gave, and the counts of `unigram`."""
         self.unigram.counts = counts.copy()
         for name, detect in self._detectors.items():
             detect.load(state["steps"][name])
+        self._newness.load(state["newness"])
         self.watch.load(state["checks"])
 
     def is_true(self, values: Mapping[str, Any]) -> bool:

@@ -206,9 +206,10 @@ class Batch:
     tokens: int
     counted: int
 
-    def targets(self) -> np.ndarray:
-        """The ids that are predicted and count, flat."""
-        return self.ids[:, 1:][counts_of(self.loss_mask, self.segments)]
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids that are predicted and count, each behind the one before it: (before, predicted), flat."""
+        which = counts_of(self.loss_mask, self.segments)
+        return self.ids[:, :-1][which], self.ids[:, 1:][which]
 
     def mean_piece(self) -> float:
         """Tokens of a piece of a document in its windows, on average."""

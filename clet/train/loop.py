@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from clet.exits import InputError, TryLater, Unavailable
+from clet.log import log
 from clet.model.decoder import Decoder
 from clet.model.lora import twin
 from clet.record import format_time
@@ -33,6 +34,7 @@ from clet.train.drift import Check
 from clet.train.feed import Batch, Position, Window, at_end, draws, load
 from clet.train.keeping import Keeper, Progress
 from clet.train.learned import Learned
+from clet.train.newness import knows_still, own_order
 from clet.train.outer import Outer
 from clet.train.prefetch import Prefetch
 from clet.train.release import Candidate, Sign, make_release, newest_release
@@ -42,6 +44,7 @@ from clet.train.settings import Settings
 from clet.train.shelf import Shelf
 from clet.train.spikes import Signals
 from clet.train.step import add_gradients, apply, clip
+from clet.train.suspects import see
 from clet.train.verdict import Gates, verdict
 
 Emit = Callable[[dict[str, Any]], None]
@@ -109,6 +112,7 @@ class Trainer:
         self.breaker = Breaker(run.path, settings.max_trips, vocab_size=model.config.vocab_size, drift=settings.drift)
         self.tally = Tally()
         self._progress = Progress()
+        self._told_kind = -1  # the segment of which was said that its kind is new
         self._credit = Credit(lambda root: read_documents(run.path, root))
         self._aside = Aside()
         self._keeper = Keeper(run, model, self._optimizer, self.breaker, around.outer, self._aside, around.emit)
@@ -239,11 +243,14 @@ class Trainer:
             facts |= {"loss": result.mean, "grad_norm": clip(self._optimizer)}
             losses = result.windows
             origins = self._credit.by_origin(batch.windows, batch.rows, losses)
-            targets = batch.targets()
-            gain = self.breaker.unigram.gain(targets, facts["loss"])
-            now = Signals(step, batch.draw.after.segment, facts["loss"], facts["grad_norm"], gain, batch.mean_piece())
-            if found := self.breaker.objection(now):
-                self._trip(trip.Cause(step, found.why, found.onset, found.side, batch, losses))
+            before, targets = batch.pairs()
+            now = Signals(
+                step, batch.draw.after.segment, facts["loss"], facts["grad_norm"],
+                self.breaker.unigram.gain(targets, facts["loss"]), batch.mean_piece(), own_order(before, targets),
+            )  # fmt: skip
+            if (found := self.breaker.objection(now)) and not (found.is_doubt and self._is_new_kind(now, found.why)):
+                may_be_new = self.breaker.may_be_new(now)
+                self._trip(trip.Cause(step, found.why, found.onset, found.side, batch, losses, may_be_new=may_be_new))
                 return False
             self.breaker.add(now, targets)
             facts |= apply(self._optimizer, rate)
@@ -328,6 +335,23 @@ class Trainer:
         requests.close_request(self.run.path)  # it was carried out; the trainer was killed before it could say so
         return False
 
+    def _is_new_kind(self, now: Signals, why: str) -> bool:
+        """Whether what a detector doubts are data of a new kind: then what was learned before is known still."""
+        windows, then = trip.learned_before(self.run, now.segment)
+        seen = see(self.model, self._shelf, windows, self.breaker.unigram, autocast=self._autocast)
+        pairs = [(loss, seen[window].loss) for window, loss in zip(windows, then, strict=True) if window in seen]
+        nothing = math.log(self.model.config.vocab_size)
+        if not knows_still([loss for loss, _ in pairs], [loss for _, loss in pairs], nothing):
+            return False
+        if self._told_kind != now.segment:
+            self._told_kind = now.segment
+            log.warn(
+                f"step {now.step}: {why}, but these data have an order of their own, and what was learned before is"
+                " known still: they are of a kind new to the model, and learned",
+                event="new-kind",
+            )
+        return True
+
     def _trip(self, cause: trip.Cause) -> None:
         """Go back to the last good state, put in quarantine what is suspect, and pause if the settings say so."""
         self._aside.wait()
@@ -341,7 +365,7 @@ class Trainer:
         if self.settings.on_trip == "pause":
             requests.pause(self.run.path, cause.why, cause.step, now)
         undone = trip.releases_after(self.run.path, found.back_to, self.breaker.undone)
-        recalls = [number for number, step in undone.items() if step >= (cause.harmed_from or 0)]
+        recalls = [number for number, step in undone.items() if step >= found.recall_from]
         self.breaker.trip(
             {
                 "time": format_time(now), "step": cause.step, "why": cause.why, "onset": found.onset,

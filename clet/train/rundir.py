@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from clet.train.feed import Segment, Shard
 VERSION = 2
 ROOT_CHARS = 16  # of a shard's root in steps.jsonl: 64 bits tell the shards of one run apart
 MAX_FACTS_BYTES = 16 << 20
+BLOCK_BYTES = 1 << 18  # of steps.jsonl, read backwards
 MAX_TABLE_BYTES = 4 << 30
 NAMES = {  # in a run's directory
     "breaker.json", "documents", "links.jsonl", "live", "lock", "paused.json", "realtime", "releases", "run.json",
@@ -172,6 +173,17 @@ class RunDirectory:
     def steps_length(self) -> int:
         """Bytes of steps.jsonl: where the next line will begin."""
         return os.fstat(self._steps_fd).st_size
+
+    def lines_back(self) -> Iterator[dict[str, Any]]:
+        """The lines of steps.jsonl, the last one first."""
+        end, cut = self.steps_length(), b""  # the beginning of what was read may be within a line
+        while end:
+            start = max(0, end - BLOCK_BYTES)
+            cut, *lines = (self.steps_bytes(start, end) + cut).split(b"\n")
+            yield from (orjson.loads(line) for line in reversed(lines) if line)
+            end = start
+        if cut:
+            yield orjson.loads(cut)
 
     def steps_bytes(self, start: int, end: int) -> bytes:
         """A part of steps.jsonl."""

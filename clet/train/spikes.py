@@ -12,6 +12,9 @@
                    slower or does not reach so low
     order          context says nothing any more, three times in a row (see `order`): permuted or random tokens
 
+The tests of knowledge and of order are those that text of a kind which the model does not know fails, too: their
+objections are then for `newness` to judge.
+
 Levels and scales are robust (see `levels`). False alarms of the loss tests, if residuals are independent: with normal
 tails never (below 1e-25 a step); with Laplace tails, which losses of mixed text have, the sudden test has
 exp(-SUDDEN/0.97)/2 = 3e-8 a step, the CUSUM by Lundberg's bound exp(-0.947 LIMIT) = 3e-7 a step: one in three million
@@ -59,18 +62,21 @@ class Signals:
     grad_norm: float
     gain: float | None = None  # over a unigram model, see `order`
     piece: float | None = None  # mean length of its pieces of documents, in tokens
+    own_order: float | None = None  # of its data, see `newness`
 
 
 @dataclass(frozen=True, slots=True)
 class Objection:
     """Why a step must not be applied, and the step at which the harm began as far as can be told.
 
-    `side` is where the loss of what did the harm lies, above or below the usual.
+    `side` is where the loss of what did the harm lies, above or below the usual. `is_doubt`: the data may just be of
+    a kind that the model does not know yet.
     """
 
     why: str
     onset: int
     side: Side = "above"
+    is_doubt: bool = False
 
 
 class Detector(Protocol):
@@ -81,6 +87,9 @@ class Detector(Protocol):
 
     def add(self, now: Signals) -> None:
         """The step is being applied."""
+
+    def puzzles(self, now: Signals) -> bool:
+        """Whether a step is strange in a way in which data of a new kind are."""
 
     def state(self) -> dict[str, Any]:
         """As JSON, to the last bit."""
@@ -100,6 +109,9 @@ class NonFinite:
 
     def add(self, now: Signals) -> None:
         pass
+
+    def puzzles(self, now: Signals) -> bool:
+        return False
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -155,6 +167,9 @@ class Spike:
         self._far = self._counted(found)
         self._level.add(now.segment, value)
 
+    def puzzles(self, now: Signals) -> bool:
+        return False
+
     def state(self) -> dict[str, Any]:
         return {
             "sum": self._sum,
@@ -194,7 +209,7 @@ class Knowledge:
         above, below = self._counts(now)
         if above >= NOTHING_STEPS:
             onset = now.step - (1 if self._above else 0)
-            return Objection(f"loss {now.loss:.2f} is above that of knowing nothing", onset)
+            return Objection(f"loss {now.loss:.2f} is above that of knowing nothing", onset, is_doubt=True)
         if below >= COLLAPSE_STEPS:
             why = f"loss collapsed to {now.loss:.3g}: the same text again and again"
             return Objection(why, now.step + 1 - below, "below")
@@ -205,6 +220,9 @@ class Knowledge:
         self._last = now.loss
         self._level.add(now.segment, now.loss)
         self._best = min(self._best, math.exp(self._level.level))
+
+    def puzzles(self, now: Signals) -> bool:
+        return now.loss > self._nothing
 
     def state(self) -> dict[str, Any]:
         best = self._best if math.isfinite(self._best) else None
@@ -232,10 +250,14 @@ class Order:
         low = self.usual.low(now.gain)
         if low < LOW_STEPS:
             return None
-        return Objection(f"order lost: context gains {now.gain:.2f} nats of {self.usual.level:.2f}", now.step + 1 - low)
+        why = f"order lost: context gains {now.gain:.2f} nats of {self.usual.level:.2f}"
+        return Objection(why, now.step + 1 - low, is_doubt=True)
 
     def add(self, now: Signals) -> None:
         self.usual.add(now.gain)
+
+    def puzzles(self, now: Signals) -> bool:
+        return self.usual.low(now.gain) > 0
 
     def state(self) -> dict[str, Any]:
         return self.usual.state()

@@ -30,6 +30,7 @@ from clet.train.suspects import not_finite, see, stand_out
 
 UNDONE = "undone"
 QUIET = 3  # steps between a state and the onset of harm: what is seen in a loss may have been done a step or two before
+KNOWN = 4  # windows learned before a segment that say whether the model knows still what it knew
 REFERENCE = 256  # windows before the good state whose losses say what is usual; more would be of a weaker model
 REFERENCE_BYTES = 1 << 18  # of steps.jsonl, in which they are looked for
 
@@ -39,6 +40,7 @@ class Cause:
     """Why the breaker trips. `onset` is the first step with harm, None where only a check or a person saw it.
 
     `batch` is the step that was not applied, with the losses of its windows; `side` where the loss went, if known.
+    `may_be_new`: its data are of a kind so new that they stand out whatever they are.
     """
 
     step: int
@@ -49,6 +51,7 @@ class Cause:
     losses: Sequence[float] = ()
     request: str | None = None
     by_hand: bool = False
+    may_be_new: bool = False
 
     @property
     def harmed_from(self) -> int | None:
@@ -58,10 +61,12 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is to be undone: the step gone back to, the first step suspected, and who is put in quarantine."""
+    """What is to be undone: the step gone back to, the first step suspected, from which step on releases are recalled,
+    and who is put in quarantine."""
 
     back_to: int
     onset: int
+    recall_from: int
     windows: list[Window]
     documents: list[str] = field(default_factory=list)
 
@@ -82,7 +87,8 @@ def examine(
     roots = {root[:ROOT_CHARS]: root for root in run.known_roots}
     fresh: list[Window] = []
     replayed: list[Window] = []
-    for line in _lines(run.steps_bytes(start, run.steps_length())):
+    lines = _lines(run.steps_bytes(start, run.steps_length()))
+    for line in lines:
         if line["step"] >= onset:
             for into, kind in ((fresh, "windows"), (replayed, "replay")):
                 into += [(roots[root], index) for root, indices in line[kind] for index in indices]
@@ -95,10 +101,26 @@ def examine(
         windows = told_apart
     elif cause.by_hand or breaker.came_again(cause.step, back_to):
         windows = list(dict.fromkeys(fresh or replayed))
+    elif cause.may_be_new:
+        windows = []
     else:
         since = [*fresh, *replayed]
         windows = _suspects(saved, since, cause.side, run, model, shelf, breaker, autocast=autocast)
-    return Finding(back_to, onset, windows, _documents(run.path, shelf, windows))
+    return Finding(back_to, onset, _recall_from(cause, lines), windows, _documents(run.path, shelf, windows))
+
+
+def _recall_from(cause: Cause, lines: Sequence[dict[str, Any]]) -> int:
+    """The first step whose release may have the harm.
+
+    Harm that begins with a segment is in its data, or in what a trainer that was started for it was told: what was
+    released of the segments before has nothing of it.
+    """
+    if cause.harmed_from is None or cause.batch is None:
+        return 0
+    present = cause.batch.draw.after.segment
+    segment = next((line["segment"] for line in lines if line["step"] == cause.onset), present)
+    before = max((line["step"] for line in lines if line["segment"] < segment), default=0)
+    return max(cause.harmed_from, before + 1)
 
 
 def _suspects(
@@ -132,6 +154,23 @@ def _suspects(
         and (f"windows/{shard.root}" not in learned or not learned[f"windows/{shard.root}"][index])
     ]
     return sorted({*found, *stand_out(see(model, shelf, ahead, unigram, autocast=autocast), usual, gain, side)})
+
+
+def learned_before(run: RunDirectory, segment: int) -> tuple[list[Window], list[float]]:
+    """The last few windows learned before a segment, and the losses that they had then."""
+    roots = {root[:ROOT_CHARS]: root for root in run.known_roots}
+    windows: list[Window] = []
+    losses: list[float] = []
+    for line in run.lines_back():
+        if line["segment"] >= segment:
+            continue
+        names = [(roots[root], i) for kind in ("windows", "replay") for root, which in line[kind] for i in which]
+        for window, loss in zip(names, line["losses"], strict=False):
+            windows.append(window)
+            losses.append(loss)
+        if len(windows) >= KNOWN:
+            break
+    return windows[:KNOWN], losses[:KNOWN]
 
 
 def _lines(body: bytes) -> list[dict[str, Any]]:

@@ -8,8 +8,7 @@ import threading
 import numpy as np
 import orjson
 import pytest
-import torch
-from tiny_run import step_lines, story
+from tiny_run import Harm, step_lines, story
 
 from clet import release as releases
 from clet.exits import TryLater
@@ -33,36 +32,6 @@ def digest(saved) -> str:
         for name, tensor in sorted(saved.tensors[group].items()):
             body += f"{group}/{name}".encode() + tensor.numpy().tobytes()
     return hashlib.sha256(body).hexdigest()
-
-
-class Harm:
-    """An outer optimiser that multiplies the updates of some steps, once: a rate set wrong for a moment."""
-
-    def __init__(self, steps, factor=100.0):
-        self.steps, self.factor = set(steps), factor
-
-    def start(self, model, step):
-        pass
-
-    def before_step(self, model, step):
-        self.before = [p.detach().clone() for p in model.parameters()] if step in self.steps else None
-
-    def after_step(self, model, step, tokens):
-        if self.before is not None:
-            self.steps.discard(step)
-            with torch.no_grad():
-                for parameter, before in zip(model.parameters(), self.before, strict=True):
-                    parameter.copy_(before + self.factor * (parameter - before))
-        return {}
-
-    def state(self):
-        return {}, {}
-
-    def load_state(self, values, tensors):
-        pass
-
-    def close(self):
-        pass
 
 
 @pytest.fixture
