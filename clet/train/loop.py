@@ -11,10 +11,9 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +30,19 @@ from clet.train.aside import Aside
 from clet.train.breaker import Breaker
 from clet.train.credit import Credit
 from clet.train.drift import Check
-from clet.train.feed import Batch, Position, Window, at_end, draws, load
+from clet.train.feed import Batch, Position, at_end, draws, load
 from clet.train.keeping import Keeper, Progress
 from clet.train.learned import Learned
-from clet.train.newness import knows_still, own_order
+from clet.train.newness import own_order
 from clet.train.outer import Outer
 from clet.train.prefetch import Prefetch
 from clet.train.release import Candidate, Sign, make_release, newest_release
-from clet.train.rundir import ROOT_CHARS, RunDirectory, read_documents
+from clet.train.rundir import RunDirectory, by_shard, read_documents
 from clet.train.schedule import SCHEDULES, Rate
 from clet.train.settings import Settings
 from clet.train.shelf import Shelf
 from clet.train.spikes import Signals
 from clet.train.step import add_gradients, apply, clip
-from clet.train.suspects import see
 from clet.train.verdict import Gates, verdict
 
 Emit = Callable[[dict[str, Any]], None]
@@ -294,7 +292,7 @@ class Trainer:
         draw = batch.draw
         facts |= {"total_tokens": self.tokens, "origins": origins}
         facts |= self._account.step(batch, facts["lr"], wait_s, seconds, self.around.clock())
-        windows = {"segment": draw.after.segment, "windows": _by_shard(draw.fresh), "replay": _by_shard(draw.replayed)}
+        windows = {"segment": draw.after.segment, "windows": by_shard(draw.fresh), "replay": by_shard(draw.replayed)}
         self.run.write_step(facts | {"losses": [round(loss, 4) for loss in losses]} | windows)
         self.around.emit(facts | self._account.progress(batch, self.run.segments))
         tally = self.tally
@@ -337,11 +335,7 @@ class Trainer:
 
     def _is_new_kind(self, now: Signals, why: str) -> bool:
         """Whether what a detector doubts are data of a new kind: then what was learned before is known still."""
-        windows, then = trip.learned_before(self.run, now.segment)
-        seen = see(self.model, self._shelf, windows, self.breaker.unigram, autocast=self._autocast)
-        pairs = [(loss, seen[window].loss) for window, loss in zip(windows, then, strict=True) if window in seen]
-        nothing = math.log(self.model.config.vocab_size)
-        if not knows_still([loss for loss, _ in pairs], [loss for _, loss in pairs], nothing):
+        if not trip.knows_still(now.segment, self.run, self.model, self._shelf, self.breaker, autocast=self._autocast):
             return False
         if self._told_kind != now.segment:
             self._told_kind = now.segment
@@ -384,7 +378,7 @@ class Trainer:
             self.tally.quarantined[cause.why.partition(":")[0]] += len(found.windows)
         self.around.emit(
             {"event": "breaker", "step": cause.step, "why": cause.why, "onset": found.onset, "back_to": found.back_to}
-            | {"windows": _by_shard(found.windows), "documents": len(found.documents), "recalled": recalls}
+            | {"windows": by_shard(found.windows), "documents": len(found.documents), "recalled": recalls}
         )
         self.breaker.refuse_more()
 
@@ -463,7 +457,7 @@ class Trainer:
                 break
             facts = {"step": draw.after.step, "tokens": batch.tokens, "lr": rate, "loss": result.mean}
             apply(self._optimizer, rate)
-            lines.append(facts | {"grad_norm": norm, "windows": [], "replay": _by_shard(batch.draw.replayed)})
+            lines.append(facts | {"grad_norm": norm, "windows": [], "replay": by_shard(batch.draw.replayed)})
         return lines
 
     def _released(self, made: Release) -> None:
@@ -501,9 +495,3 @@ class Trainer:
             found = self.around.evaluate(self.model)
             self.model.train()
             self.around.emit({"event": "held-out", "step": self.position.step, "evals": found})
-
-
-def _by_shard(windows: Iterable[Window]) -> list[list[Any]]:
-    """Windows as [[root prefix, [indices]], ...], in their order: a shard is named again where another lay between."""
-    grouped = groupby(windows, key=lambda window: window[0])
-    return [[root[:ROOT_CHARS], [index for _, index in members]] for root, members in grouped]

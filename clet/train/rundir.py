@@ -20,6 +20,7 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ import zstandard
 from clet.container import seal_line, unsealed
 from clet.exits import InputError, TryLater, UsageError, WriteError
 from clet.state import fsync_directory, write_atomically
-from clet.train.feed import Segment, Shard
+from clet.train.feed import Segment, Shard, Window
 
 VERSION = 2
 ROOT_CHARS = 16  # of a shard's root in steps.jsonl: 64 bits tell the shards of one run apart
@@ -273,3 +274,10 @@ def read_documents(path: Path, root: str) -> list[dict[str, Any]]:
     if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
         raise InputError(f"{file}: damaged: not a table of documents")
     return rows
+
+
+def by_shard(windows: Iterable[Window]) -> list[list[Any]]:
+    """Windows as steps.jsonl has them, [[root prefix, [indices]], ...], in their order: a shard is named again where
+    another lay between."""
+    grouped = groupby(windows, key=lambda window: window[0])
+    return [[root[:ROOT_CHARS], [index for _, index in members]] for root, members in grouped]

@@ -7,6 +7,7 @@ that may have the harm: one made before its onset is as good as it was.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from clet.model.decoder import Decoder
 from clet.model.lora import load_learned
 from clet.release import read_release, release_numbers
 from clet.state import write_atomically
+from clet.train import newness
 from clet.train.breaker import Breaker
 from clet.train.feed import Batch, Window
 from clet.train.levels import Side
@@ -156,21 +158,27 @@ def _suspects(
     return sorted({*found, *stand_out(see(model, shelf, ahead, unigram, autocast=autocast), usual, gain, side)})
 
 
-def learned_before(run: RunDirectory, segment: int) -> tuple[list[Window], list[float]]:
+def knows_still(
+    segment: int, run: RunDirectory, model: Decoder, shelf: Shelf, breaker: Breaker, *, autocast: bool
+) -> bool:
+    """Whether the model still knows what it learned last before a segment: then its weights are not harmed."""
+    then = _learned_before(run, segment)
+    seen = see(model, shelf, then, breaker.unigram, autocast=autocast)
+    before = [loss for window, loss in then.items() if window in seen]
+    return newness.knows_still(before, [each.loss for each in seen.values()], math.log(model.config.vocab_size))
+
+
+def _learned_before(run: RunDirectory, segment: int) -> dict[Window, float]:
     """The last few windows learned before a segment, and the losses that they had then."""
     roots = {root[:ROOT_CHARS]: root for root in run.known_roots}
-    windows: list[Window] = []
-    losses: list[float] = []
+    found: dict[Window, float] = {}
     for line in run.lines_back():
-        if line["segment"] >= segment:
-            continue
-        names = [(roots[root], i) for kind in ("windows", "replay") for root, which in line[kind] for i in which]
-        for window, loss in zip(names, line["losses"], strict=False):
-            windows.append(window)
-            losses.append(loss)
-        if len(windows) >= KNOWN:
+        if line["segment"] < segment:
+            names = [(roots[root], i) for kind in ("windows", "replay") for root, which in line[kind] for i in which]
+            found |= zip(names, line["losses"], strict=False)  # a step that taught nothing has no losses
+        if len(found) >= KNOWN:
             break
-    return windows[:KNOWN], losses[:KNOWN]
+    return dict(list(found.items())[:KNOWN])
 
 
 def _lines(body: bytes) -> list[dict[str, Any]]:
