@@ -260,7 +260,7 @@ def read_frames(stream: BinaryIO, name: str, *, need_end: bool = True) -> Iterat
         raise InputError(f"{name}: truncated: the stream ends without its end frame")
 
 
-# ---- lines of JSON that carry their own checksum: manifests
+# ---- JSON that carries its own checksum: lines of manifests, small documents
 
 
 def seal_line(body: bytes) -> bytes:
@@ -280,3 +280,24 @@ def unsealed(line: bytes) -> bytes | None:
 
 
 _SEAL = b',"xxh3":"'
+
+
+def seal_document(fields: dict[str, Any]) -> bytes:
+    """A JSON object, to be read by people, with the xxh3 of its other fields as the last one."""
+    return orjson.dumps(fields | {"xxh3": _digest(fields)}, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def unsealed_document(body: bytes) -> dict[str, Any] | None:
+    """The fields that were sealed, or None for what is no JSON object or has another checksum."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    digest = fields.pop("xxh3", None)
+    return fields if digest == _digest(fields) else None
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))

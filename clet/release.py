@@ -385,7 +385,8 @@ def _write_move(run: Path, journal: BinaryIO, tier: str, number: int, why: str, 
     }
     tmp = run / f".{tier}.tmp-{os.getpid()}"
     try:
-        tmp.unlink(missing_ok=True)
+        for stale in run.glob(f".{tier}.tmp-*"):  # of somebody killed: the journal is ours
+            stale.unlink(missing_ok=True)
         os.symlink(f"{RELEASES}/{number}", tmp)
         os.replace(tmp, run / tier)
         fsync_directory(run)

@@ -161,7 +161,8 @@ def free(
     check_run(run)
     with RunDirectory.open(run) as directory:
         num_windows = free_windows(directory, list(dict.fromkeys(numbers)))
-    log.info(f"{run}: {num_windows} windows will be learned when the trainer starts next", event="free")
+    what = f"{num_windows} windows will be learned when the trainer starts next"
+    log.info(f"{run}: {what if num_windows else 'free to be replayed; all were learned before the trip'}", event="free")
     _write([{"event": "free", "run": run, "trips": numbers, "windows": num_windows}])
     return 0
 

@@ -233,7 +233,7 @@ def main(
         log.warn("every window was masked as a whole: nothing was learned", event="masked")
     if onlookers.failed:
         return ExitCode.WRITE_FAILED
-    return ExitCode.SOME_BAD if tally.quarantined or masked else ExitCode.OK
+    return ExitCode.SOME_BAD if tally.quarantined or tally.stuck or masked else ExitCode.OK
 
 
 def _on_signal(number: int) -> threading.Event:

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
+from clet.container import seal_document, unsealed_document
 from clet.exits import InputError
 from clet.state import write_atomically
 from clet.train.drift import Check, Watch
@@ -166,7 +166,7 @@ class Breaker:
 
 def write_trips(run: Path, trips: Sequence[Mapping[str, Any]]) -> None:
     """Replace breaker.json, durably. Raises WriteError."""
-    write_atomically(run / FILE, orjson.dumps({"trips": trips}, option=orjson.OPT_INDENT_2) + b"\n")
+    write_atomically(run / FILE, seal_document({"trips": trips}))
 
 
 def read_trips(run: Path) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def read_trips(run: Path) -> list[dict[str, Any]]:
     path = run / FILE
     try:
         with open(path, "rb") as file:
-            trips = orjson.loads(file.read(MAX_BYTES))["trips"]
+            trips = (unsealed_document(file.read(MAX_BYTES)) or {})["trips"]
         for trip in trips:
             numbers = [trip["step"], trip["back_to"], *trip["undone"], *trip["recalled"]]
             numbers += [] if trip["freed"] is None else [trip["freed"]]
@@ -187,5 +187,5 @@ def read_trips(run: Path) -> list[dict[str, Any]]:
         return trips
     except FileNotFoundError:
         return []
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: damaged; restore it from a copy, or remove it to forget the quarantine") from None
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: damaged; restore it from a copy") from None

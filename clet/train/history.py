@@ -45,6 +45,8 @@ def step_lines(run: Path, release: Release) -> Iterator[tuple[str, dict[str, Any
                 raise InputError(f"{where}: step {entry['step']} after step {step}; the run's record is damaged")
             step = entry["step"]
             yield where, entry
+            if step == part.upto:  # what follows is not this release's, whole or not
+                break
     if step < last:
         raise InputError(f"{run / 'steps.jsonl'}: ends at step {step}, the release is of step {last}")
 

@@ -88,6 +88,7 @@ class Keeper:
             position = progress.position
             values = {
                 "position": {"segment": position.segment, "offset": position.offset, "step": position.step},
+                "segments": len(self._run.segments),
                 "tokens": progress.tokens,
                 "release_due": progress.release_due,
                 "steps_bytes": self._run.steps_length(),

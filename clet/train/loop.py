@@ -32,11 +32,10 @@ from clet.train.credit import Credit
 from clet.train.drift import Check
 from clet.train.feed import Batch, Position, at_end, draws, load
 from clet.train.keeping import Keeper, Progress
-from clet.train.learned import Learned
 from clet.train.newness import own_order
 from clet.train.outer import Outer
 from clet.train.prefetch import Prefetch
-from clet.train.release import Candidate, Sign, make_release, newest_release
+from clet.train.release import Candidate, Sign, describer, make_release, newest_release
 from clet.train.rundir import RunDirectory, by_shard, read_documents
 from clet.train.schedule import SCHEDULES, Rate
 from clet.train.settings import Settings
@@ -50,7 +49,11 @@ Emit = Callable[[dict[str, Any]], None]
 
 @dataclass
 class Tally:
-    """What one invocation did. `stalled_s` is how long the loop waited for the disk or a release."""
+    """What one invocation did.
+
+    `stalled_s` is how long the loop waited for the disk or a release; `stuck` that somebody tripped it, and no earlier
+    state was left to go back to.
+    """
 
     steps: int = 0
     windows: int = 0
@@ -60,6 +63,7 @@ class Tally:
     last_loss: float | None = None
     releases: list[int] = field(default_factory=list)
     quarantined: Counter[str] = field(default_factory=Counter)
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class Trainer:
 
     def _note_newest(self) -> None:
         newest = self._newest = newest_release(self.run.path, self.breaker.undone)
+        self._released_steps = set(trip.releases_after(self.run.path, -1, self.breaker.undone).values())
         self._released_tokens = newest.count("tokens") if newest else 0
         self._released_step = newest.count("step") if newest else 0
         self._released_at = time.monotonic()
@@ -360,6 +365,10 @@ class Trainer:
             requests.pause(self.run.path, cause.why, cause.step, now)
         undone = trip.releases_after(self.run.path, found.back_to, self.breaker.undone)
         recalls = [number for number, step in undone.items() if step >= found.recall_from]
+        if cause.by_hand and found.back_to == self.position.step:
+            self.tally.stuck = True
+            recalls = sorted(trip.releases_after(self.run.path, found.back_to - 1, self.breaker.recalled))
+            log.warn(f"{self.run.path}: no state before step {found.back_to} is left: nothing was undone")
         self.breaker.trip(
             {
                 "time": format_time(now), "step": cause.step, "why": cause.why, "onset": found.onset,
@@ -399,8 +408,8 @@ class Trainer:
         What is released is the end of a cooldown branch; the run itself is as it was before.
         """
         progress = self._progress
-        if self._newest and self._newest.count("step") == self.position.step:
-            progress.release_due = False  # it was made before the trainer was killed
+        if self.position.step in self._released_steps:
+            progress.release_due = False  # it was made before the trainer was killed, or a state was lost
             return True
         verified = False
         if self.around.check and not progress.release_due:  # one that was due has been checked
@@ -415,7 +424,7 @@ class Trainer:
         if weights is not None and any(each.device != self.model.head_weight.device for each in weights.values()):
             weights = None  # there was no room beside the model
         released = twin(self.model, weights)
-        candidate = Candidate(released, self._source, self.position.step, lines, self._describer())
+        candidate = Candidate(released, self._source, self.position.step, lines, self._facts())
         if lines:
             self._keeper.put_back_copy(copied)
         if lines and self.around.stop.is_set():
@@ -431,6 +440,7 @@ class Trainer:
         )  # fmt: skip
         progress.release_due = False
         self._released_tokens, self._released_step = self.tokens, self.position.step
+        self._released_steps.add(self.position.step)
         self._released_at = time.monotonic()
         return True
 
@@ -462,6 +472,8 @@ class Trainer:
 
     def _released(self, made: Release) -> None:
         self._newest = made
+        if not self.breaker.num_new:
+            self.run.describe(self.run.facts | {"proven": self.settings.to_json()})
         self.tally.releases.append(made.number)
         evals, judged = made.facts["evals"], made.facts["verdict"]
         step = made.facts["step"]
@@ -473,20 +485,8 @@ class Trainer:
             | {"watermark": made.facts["watermark"]}
         )
 
-    def _describer(self) -> Callable[[], dict[str, Any]]:
-        """What is to be said of the present state, computed later: from copies."""
-        learned = Learned.from_arrays({name: bits.copy() for name, bits in self._progress.learned.arrays().items()})
-        segments, facts, settings = list(self.run.segments), self.run.facts, self.settings.to_json()
-        tokens, path = self.tokens, self.run.path
-
-        def describe() -> dict[str, Any]:
-            lineage = learned.lineage(segments, lambda root: read_documents(path, root))
-            return {
-                "tokens": tokens, **lineage.to_json(), "base": facts["base"], "tokenizer": facts["tokenizer"],
-                "seed": self._seed, "settings": settings,
-            }  # fmt: skip
-
-        return describe
+    def _facts(self) -> Callable[[], dict[str, Any]]:
+        return describer(self.run, self._progress.learned, self.tokens, self._seed, self.settings)
 
     def measure(self) -> None:
         """Tell what `evaluate` says of the present weights."""

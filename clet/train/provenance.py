@@ -44,6 +44,7 @@ from clet.train.feed import Shard, whole_shards
 from clet.train.history import read_steps, step_lines
 from clet.train.release import BRANCH, file_hashes
 from clet.train.rundir import ROOT_CHARS, read_documents, read_run, read_segments
+from clet.train.savepoint import check_known
 
 READ_WINDOWS = 256
 
@@ -135,6 +136,7 @@ def documents_behind(run: Path, release: Release) -> Iterator[Record]:
     those were replay), `cooldown` (windows that the branch of the release learned again, counted likewise), and
     `learned`: [{shard, root, windows, steps}].
     """
+    check_known(run)
     windows = read_learned(run, release).windows
     for root, index, _ in branch_windows(release):
         windows[root][index].cooldown += 1
@@ -218,12 +220,16 @@ def verify(run: Path, release: Release, trust: str | None = None) -> list[str]:
     """
     facts, path = release.facts, release.path / FACTS
     wrong = [*_signature(release, trust), *_noted(run, release)]
+    if wrong:
+        return wrong  # whatever it says
+    check_known(run)
     steps, shards = read_learned(run, release), _shards(run)
     wrong += _branch(release, steps.windows)
     wrong += _misfits(run, steps.windows, shards)
     documents, bad = _documents(run, steps.windows, shards)
     wrong += bad
-    began = read_run(run)
+    if not (began := read_run(run)):
+        raise InputError(f"{run / 'run.json'}: missing; restore it from a copy")
     found = {
         "number": int(release.path.name) if release.path.name.isdecimal() else None,
         "tokens": steps.tokens,
@@ -257,23 +263,31 @@ def _noted(run: Path, release: Release) -> list[str]:
 def _documents(
     run: Path, windows: dict[str, dict[int, Learned]], shards: dict[str, Shard]
 ) -> tuple[dict[str, str | None] | None, list[str]]:
-    """({id: published} of all documents in these windows, what is wrong); None where a shard cannot be read."""
+    """({id: published} of all documents in these windows, what is wrong); None where that cannot be said.
+
+    Of a shard that was removed it can be where all of its windows were learned: then all of its documents were.
+    """
     found: dict[str, str | None] = {}
     wrong: list[str] = []
-    whole = True
     for prefix, shard in shards.items():
         if not (of_shard := windows.get(prefix)):
             continue
-        table = None
-        try:
-            reader = _verified(shard)
-            table = reader.documents()
-            found.update((table[row]["id"], table[row]["published"]) for row in _rows_in(reader, set(of_shard)))
-        except CletError as error:
-            wrong.append(str(error))
-            whole = False
-        wrong += _kept(run, shard, table)
-    return found if whole else None, wrong
+        table = rows = None
+        if not Path(shard.path).exists() and len(of_shard) == shard.windows:
+            log.warn(f"{shard.path}: was removed; all of it was learned, and its documents are those that the run kept")
+            rows = range(shard.documents)
+        else:
+            try:
+                reader = _verified(shard)
+                table, rows = reader.documents(), _rows_in(reader, set(of_shard))
+            except CletError as error:
+                wrong.append(str(error))
+        if bad := _kept(run, shard, table):
+            wrong += bad
+        elif rows is not None:
+            table = read_documents(run, shard.root)
+            found.update((table[row]["id"], table[row]["published"]) for row in rows)
+    return None if wrong else found, wrong
 
 
 def _shards_named(release: Release, run: Path, windows: dict[str, dict[int, Learned]]) -> list[str]:

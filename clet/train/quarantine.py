@@ -5,8 +5,8 @@ become a new segment, behind all that the run knows, and are learned once like t
 handed out before them moves, and a run that was killed still makes the steps again that it had made. Those that had
 been learned before the trip (it quarantines what was replayed, too) are only replayed again.
 
-The segment is durable before breaker.json says that its windows are free. A kill between the two leaves a segment all
-of whose windows are in quarantine, which is passed over.
+breaker.json says first that they are free, and from which segment on; then that segment is made. Where a kill comes in
+between, whoever opens the run next makes it (`finish`), before any other.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from clet.train.breaker import read_trips, write_trips
 from clet.train.feed import Window
 from clet.train.history import read_steps
 from clet.train.rundir import ROOT_CHARS, RunDirectory
+from clet.train.savepoint import check_known
 
 
 def free(run: RunDirectory, numbers: Sequence[int]) -> int:
-    """Free the windows of trips, numbered from 1; how many will be learned.
+    """Free the windows of trips, numbered from 1; how many will be learned: those that no step has learned yet.
 
     Raises UsageError for a trip that was not, NothingToDo where none of them has windows in quarantine.
     """
+    check_known(run.path)
     trips = read_trips(run.path)
     for number in numbers:
         if not 1 <= number <= len(trips):
@@ -35,20 +37,26 @@ def free(run: RunDirectory, numbers: Sequence[int]) -> int:
     chosen = [trip for number in numbers if (trip := trips[number - 1])["freed"] is None and trip["windows"]]
     if not chosen:
         raise NothingToDo(f"{run.path}: no windows of these trips are in quarantine")
-    others = _windows(trip for trip in trips if trip["freed"] is None and trip not in chosen)
-    wanted = _windows(chosen) - others
+    for trip in chosen:
+        trip["freed"] = len(run.segments)
+    write_trips(run.path, trips)
+    return finish(run)
+
+
+def finish(run: RunDirectory) -> int:
+    """Make the segment of the windows that were freed, if it is not made yet; how many windows it has."""
+    trips, segment = read_trips(run.path), len(run.segments)
+    wanted = _windows(trip for trip in trips if trip["freed"] == segment)
+    wanted -= _windows(trip for trip in trips if trip["freed"] is None)
     if wanted:
         wanted -= _learned(run.path, {root for root, _ in wanted})
-    segment = len(run.segments)
+    if not wanted:
+        return 0
     shards = {shard.root: shard for known in run.segments for shard in known.shards if shard.only is None}
     by_root: dict[str, list[int]] = {}
     for root, index in sorted(wanted):
         by_root.setdefault(root, []).append(index)
-    if by_root:
-        run.add_segment([replace(shards[root], only=tuple(which)) for root, which in by_root.items()], epochs=1)
-    for trip in chosen:
-        trip["freed"] = segment
-    write_trips(run.path, trips)
+    run.add_segment([replace(shards[root], only=tuple(which)) for root, which in by_root.items()], epochs=1)
     return len(wanted)
 
 

@@ -32,6 +32,9 @@ from clet.model.checkpoint import WEIGHTS, save_model, state_root
 from clet.model.decoder import Decoder
 from clet.model.lora import is_adapted, merged
 from clet.release import ADAPTER, FACTS, Release, publish, read_release, release_numbers
+from clet.train.learned import Learned
+from clet.train.rundir import RunDirectory, read_documents
+from clet.train.settings import Settings
 
 BRANCH = "cooldown.jsonl"  # one line a step of the branch, as in steps.jsonl
 
@@ -90,6 +93,21 @@ def make_release(
 
     numbers = release_numbers(run)
     return publish(run, numbers[-1] + 1 if numbers else 1, fill, now, sign=sign)
+
+
+def describer(
+    run: RunDirectory, learned: Learned, tokens: int, seed: int, settings: Settings
+) -> Callable[[], dict[str, Any]]:
+    """What is to be said of the present state, computed later: from copies."""
+    learned = Learned.from_arrays({name: bits.copy() for name, bits in learned.arrays().items()})
+    segments, facts, path = list(run.segments), run.facts, run.path
+
+    def describe() -> dict[str, Any]:
+        lineage = learned.lineage(segments, lambda root: read_documents(path, root))
+        told = {"base": facts["base"], "tokenizer": facts["tokenizer"], "seed": seed, "settings": settings.to_json()}
+        return {"tokens": tokens, **lineage.to_json(), **told}
+
+    return describe
 
 
 def file_hashes(directory: Path) -> dict[str, str]:

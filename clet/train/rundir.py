@@ -1,7 +1,8 @@
 """The run directory: what a run is and what it did, on disk; one trainer at a time.
 
     RUN/lock             flock(2): dies with the process
-    RUN/run.json         what holds for the whole run (seed, model, tokenizer), settings, the open goal; replaced whole
+    RUN/run.json         what holds for the whole run (seed, model, tokenizer), settings, those of the last release
+                         (`proven`), the open goal; replaced whole
     RUN/segments.jsonl   the shards of each segment, in the order in which they are learned; only grows;
                          each line carries the xxh3 of the rest of it
     RUN/documents/       the document table of each shard (`<root>.jsonl.zst`): provenance outlives the shards
@@ -18,8 +19,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from typing import Any
 import orjson
 import zstandard
 
-from clet.container import seal_line, unsealed
+from clet.container import seal_document, seal_line, unsealed, unsealed_document
 from clet.exits import InputError, TryLater, UsageError, WriteError
 from clet.state import fsync_directory, write_atomically
 from clet.train.feed import Segment, Shard, Window
@@ -41,6 +42,7 @@ NAMES = {  # in a run's directory
     "breaker.json", "documents", "links.jsonl", "live", "lock", "paused.json", "realtime", "releases", "run.json",
     "segments.jsonl", "state", "static", "steps.jsonl", "trip.json", "undone",
 }  # fmt: skip
+SEALED = ("run.json", "segments.jsonl", "breaker.json")  # written by who has the lock; they carry checksums
 FACTS = {  # of run.json
     "seed": int,
     "model": str,
@@ -50,6 +52,7 @@ FACTS = {  # of run.json
     "seq_len": int | None,
     "goal": dict | None,
     "settings": dict,
+    "proven": dict | None,
 }
 
 
@@ -85,6 +88,7 @@ class RunDirectory:
                 fcntl.flock(run._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise TryLater(f"{path}: another trainer is at work there; name another --run or wait for it") from None
+            _clear_stale(run.path)
             run.facts = run._written = read_run(run.path)
             run.segments = read_segments(run.path)
             if not run.segments and run.has_steps:
@@ -102,7 +106,7 @@ class RunDirectory:
         """Replace run.json, durably; nothing happens where it says so already."""
         self.facts = {"version": VERSION} | facts
         if self.facts != self._written:
-            write_atomically(self.path / "run.json", orjson.dumps(self.facts, option=orjson.OPT_INDENT_2) + b"\n")
+            write_atomically(self.path / "run.json", seal_document(self.facts))
             self._written = self.facts
 
     # ---- segments
@@ -126,13 +130,23 @@ class RunDirectory:
     def add_segment(self, shards: Sequence[Shard], epochs: int) -> Segment:
         """Make a new segment of `shards`, whose document tables are kept; durable before it is returned."""
         segment = Segment(len(self.segments), tuple(shards), epochs)
-        self.segments.append(segment)
-        lines = [
-            {"segment": s.number, "epochs": s.epochs, "shards": list(map(asdict, s.shards))} for s in self.segments
-        ]
+        self._write_segments([*self.segments, segment])
+        return segment
+
+    def relocate(self, paths: Mapping[str, str]) -> None:
+        """Keep where shards lie now, by root; durable when this returns."""
+        self._write_segments(
+            [
+                replace(s, shards=tuple(replace(shard, path=paths.get(shard.root, shard.path)) for shard in s.shards))
+                for s in self.segments
+            ]
+        )
+
+    def _write_segments(self, segments: list[Segment]) -> None:
+        lines = [{"segment": s.number, "epochs": s.epochs, "shards": list(map(asdict, s.shards))} for s in segments]
         body = b"".join(seal_line(orjson.dumps(line)) + b"\n" for line in lines)
         write_atomically(self.path / "segments.jsonl", body)
-        return segment
+        self.segments = segments
 
     # ---- steps.jsonl
 
@@ -214,12 +228,12 @@ def read_run(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     try:
         with open(file, "rb") as opened:
-            facts = orjson.loads(opened.read(MAX_FACTS_BYTES))
+            facts = unsealed_document(opened.read(MAX_FACTS_BYTES))
     except FileNotFoundError:
         return {}
-    except orjson.JSONDecodeError:
-        raise InputError(f"{file}: not JSON; restore it from a copy or name another --run") from None
-    if not isinstance(facts, dict) or facts.get("version") != VERSION:
+    if facts is None:
+        raise InputError(f"{file}: damaged; restore it from a copy")
+    if facts.get("version") != VERSION:
         raise InputError(f"{file}: not a run that this clet understands")
     wrong = [name for name, kind in FACTS.items() if name not in facts or not isinstance(facts[name], kind)]
     if wrong:
@@ -243,6 +257,13 @@ def read_segments(path: Path) -> list[Segment]:
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path / 'segments.jsonl'}: damaged; restore it from a copy") from None
     return segments
+
+
+def _clear_stale(path: Path) -> None:
+    """Take away what a killed trainer was writing; the lock says that no other is at work."""
+    for pattern in (*(f"{name}.tmp-*" for name in SEALED), "documents/*.tmp-*", "undone/*.tmp-*"):
+        for stale in path.glob(pattern):
+            stale.unlink(missing_ok=True)
 
 
 def _shard(values: dict[str, Any]) -> Shard:

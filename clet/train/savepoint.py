@@ -34,11 +34,13 @@ from safetensors.torch import load_file, save_file
 from clet.exits import InputError, WriteError
 from clet.log import log
 from clet.state import fsync_directory, write_atomically
+from clet.train.breaker import read_trips
+from clet.train.rundir import read_segments
 
 SLOTS = ("a", "b", "c")
 HEAD = "state.json"
 MAX_HEAD_BYTES = 64 << 20
-VERSION = 2
+VERSION = 3
 
 Tensors = dict[str, torch.Tensor]
 Heads = dict[str, dict[str, Any]]  # slot -> the object of its state.json
@@ -126,6 +128,20 @@ def list_states(directory: Path, true: Callable[[dict[str, Any]], bool] = any_st
     """(step, whether it is verified) of all true states, newest first; tensors are not looked at."""
     heads = sorted(_heads(directory).values(), key=lambda head: head["generation"], reverse=True)
     return [(head["values"]["position"]["step"], head["verified"]) for head in heads if true(head["values"])]
+
+
+def check_known(run: Path) -> None:
+    """Raise InputError where saved states know of more segments or trips than a run's files: these lost their end."""
+    num_segments, num_trips = len(read_segments(run)), len(read_trips(run))
+    heads = list(_heads(run / "state").values())
+    segments = max((head["values"]["segments"] for head in heads), default=0)
+    trips = max((head["values"]["breaker"]["trips"] for head in heads), default=0)
+    if segments > num_segments:
+        path = run / "segments.jsonl"
+        raise InputError(f"{path}: has {num_segments} segments, the saved state {segments}; restore it from a copy")
+    if trips > num_trips:
+        path = run / "breaker.json"
+        raise InputError(f"{path}: has {num_trips} trips, the saved state {trips}; restore it from a copy")
 
 
 def _heads(directory: Path) -> Heads:

@@ -20,7 +20,7 @@ from clet.log import log
 from clet.release import announce, was_judged, was_signed
 from clet.seeds import DEFAULT_SEED
 from clet.shards.manifest import find_shards, unlisted_shards
-from clet.train import requests, start
+from clet.train import quarantine, requests, savepoint, start
 from clet.train.breaker import GaveUp
 from clet.train.dtype import choose_dtype
 from clet.train.loop import Surroundings, Tally, Trainer
@@ -55,12 +55,12 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
     """
     entries = find_shards(order.shards, may_be_empty=order.follow)
     with RunDirectory.open(order.run) as run:
+        savepoint.check_known(run.path)
         if order.model is None and not run.facts:
             raise UsageError(f"{order.run}: a new run needs --model DIR to start from")
         source = Path(order.model or run.facts["model"])
         seed = order.seed if order.seed is not None else run.facts.get("seed", DEFAULT_SEED)
-        before = run.facts.get("settings", {})
-        settings = Settings.from_json(before)
+        settings = Settings.from_json(run.facts.get("settings", {}))
         threads = start.set_threads(order.settings.get("threads"), settings.threads)
         settings = settings.changed(dict(order.settings) | {"threads": threads})
         model = start.open_model(source, settings, start.choose_device(order.device), seed)
@@ -73,6 +73,7 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
         with ExitStack() as stack:
             if around.outer:
                 stack.callback(around.outer.close)
+            quarantine.finish(run)
             start.add_new_shards(run, shelf, model.config, settings, entries)
             trainer = Trainer(run, model, source, shelf, settings, seed, around)
             stack.callback(trainer.close)
@@ -90,8 +91,7 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
             try:
                 return _session(order, trainer, run, lambda: watch.changed() and _look(order, trainer, shelf, settings))
             except GaveUp:
-                if before:
-                    start.take_back_settings(run, before)
+                start.take_back_settings(run)
                 raise
 
 

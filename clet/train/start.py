@@ -6,10 +6,9 @@ window length than the run began with; a shard of another tokenizer or with ids 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 import torch
@@ -78,6 +77,7 @@ def describe_run(run: RunDirectory, model: Decoder, source: Path, settings: Sett
                 "seq_len": None,
                 "goal": None,
                 "settings": settings.to_json(),
+                "proven": None,
             }
         )
         return settings
@@ -97,14 +97,14 @@ def keep_settings(run: RunDirectory, settings: Settings) -> None:
     run.describe(run.facts | {"settings": settings.to_json()})
 
 
-def take_back_settings(run: RunDirectory, before: Mapping[str, Any]) -> None:
-    """Keep the settings `before` those that this invocation was given: with these the breaker gave up."""
-    now = run.facts["settings"]
-    changed = [name for name in now if now[name] != before.get(name)]
+def take_back_settings(run: RunDirectory) -> None:
+    """Keep the settings of the last release made without a trip, not those with which the breaker gave up."""
+    now, proven = run.facts["settings"], run.facts["proven"]
+    changed = [name for name in now if proven is not None and now[name] != proven.get(name)]
     if changed:
         told = ", ".join(f"--{name.replace('_', '-')} {now[name]}" for name in changed)
         log.warn(f"{run.path}: {told}: not kept, since the breaker gave up with that; what is kept is as it was")
-        run.describe(run.facts | {"settings": dict(before)})
+        run.describe(run.facts | {"settings": proven})
 
 
 def _check_finite(model: Decoder, source: Path) -> None:
@@ -203,10 +203,15 @@ def open_shelf(run: RunDirectory, config: ModelConfig, entries: Iterable[ShardEn
     for segment in run.segments:
         for shard in segment.shards:
             shelf.add(shard)
-    known = run.known_roots
+    known = {shard.root: shard.path for segment in run.segments for shard in segment.shards}
+    moved = {}
     for entry in entries:
         if entry.root in known:
-            shelf.add(as_shard(entry))
+            shelf.add(shard := as_shard(entry))
+            if not Path(known[entry.root]).exists():
+                moved[entry.root] = shard.path
+    if moved:
+        run.relocate(moved)
     return shelf
 
 

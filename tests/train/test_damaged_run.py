@@ -8,7 +8,9 @@ import zstandard
 from tiny_run import make_model_dir, step_lines, story
 
 from clet import release as releases
-from clet.exits import InputError, UsageError
+from clet.container import seal_document, seal_line, unsealed, unsealed_document
+from clet.exits import InputError, NothingToDo, UsageError
+from clet.train import requests
 from clet.train.provenance import documents_behind, verify
 
 
@@ -52,27 +54,33 @@ def test_where_the_newer_state_is_damaged_the_other_is_taken_up_and_said(run, le
     assert step_lines(run) == steps
 
 
-@pytest.mark.parametrize("name", ["seed", "model", "config", "tokenizer", "base", "seq_len", "goal", "settings"])
+@pytest.mark.parametrize(
+    "name", ["seed", "model", "config", "tokenizer", "base", "seq_len", "goal", "settings", "proven"]
+)
 def test_every_field_of_run_json_is_checked(run, learn, stories, name):
     before = (run / "run.json").read_bytes()
     for change in (lambda facts: facts.pop(name), lambda facts: facts.update({name: [1]})):
         (run / "run.json").write_bytes(before)
-        edit(run / "run.json", change)
+        facts = unsealed_document(before)
+        change(facts)
+        (run / "run.json").write_bytes(seal_document(facts))
         with pytest.raises((InputError, UsageError), match=name):
             learn(stories, run=run)
 
 
 def test_segments_that_are_gone_or_malformed_are_refused(run, learn, stories):
     path = run / "segments.jsonl"
-    line = orjson.loads(path.read_bytes())
+    line = orjson.loads(unsealed(path.read_bytes().rstrip()))
     for wrong in (
         {"segment": 1},
         {"epochs": 0},
         {"shards": [line["shards"][0] | {"windows": "5"}]},
         {"shards": [line["shards"][0] | {"root": 7}]},
         {"shards": [7]},
+        {"shards": [line["shards"][0] | {"only": [10**6]}]},
+        {"shards": [line["shards"][0] | {"only": ["1"]}]},
     ):
-        path.write_bytes(orjson.dumps(line | wrong) + b"\n")
+        path.write_bytes(seal_line(orjson.dumps(line | wrong)) + b"\n")
         with pytest.raises(InputError, match="damaged"):
             learn(stories, run=run)
     path.unlink()
@@ -160,3 +168,75 @@ def test_a_mixture_of_experts_learns_and_its_release_loads(learn, make_shards, t
     for name in ("gate", "experts.0.up_proj"):  # routers and experts have moved
         weights = (m.get_parameter(f"model.layers.1.mlp.{name}.weight") for m in (model, before))
         assert not next(weights).equal(next(weights))
+
+
+@pytest.mark.parametrize("name", ["run.json", "breaker.json", "segments.jsonl"])
+def test_one_changed_letter_is_found_and_blamed_on_its_file(run, learn, stories, make_shards, name):
+    if name == "breaker.json":
+        requests.request_trip(run, "a doubt", releases.datetime(2026, 3, 2))
+        learn(stories, run=run)
+    path = run / name
+    whole = path.read_bytes()
+    make_shards(stories, [story(77)])
+    for at in (*range(2, len(whole) - 2, max(1, len(whole) // 12)), len(whole) - 4):
+        body = bytearray(whole)
+        body[at] ^= 1
+        path.write_bytes(body)
+        with pytest.raises(InputError, match=f"{name}: damaged"):
+            learn(stories, run=run)
+
+
+def test_a_segment_whose_line_is_lost_is_missed_by_trainer_and_audit(run, learn, stories, make_shards):
+    make_shards(stories, [story(77)], day=2)
+    learn(stories, run=run)
+    path = run / "segments.jsonl"
+    whole = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(whole[0])
+    make_shards(stories, [story(78)], day=3)
+    release = releases.find_release(run, "realtime")
+    for attempt in (
+        lambda: learn(stories, run=run),
+        lambda: verify(run, release),
+        lambda: list(documents_behind(run, release)),
+    ):
+        with pytest.raises(InputError, match=r"segments\.jsonl: has 1 segments, the saved state 2"):
+            attempt()
+
+
+def test_trips_that_are_lost_are_missed_by_trainer_and_audit(run, learn, stories):
+    requests.request_trip(run, "a doubt", releases.datetime(2026, 3, 2))
+    learn(stories, run=run)
+    (run / "breaker.json").unlink()
+    release = releases.read_release(run, 1)
+    for attempt in (lambda: learn(stories, run=run), lambda: verify(run, release)):
+        with pytest.raises(InputError, match=r"breaker\.json: has 0 trips, the saved state 1"):
+            attempt()
+
+
+def test_a_state_that_is_lost_makes_no_release_twice(run, learn, stories, make_shards):
+    make_shards(stories, [story(i) for i in range(77, 83)], day=2)
+    learn(stories, run=run)
+    steps = step_lines(run)
+    weights = [releases.read_release(run, number).facts["weights"] for number in (1, 2)]
+    for path in run.glob("state/*/state.json"):
+        if orjson.loads(path.read_bytes().splitlines()[0])["values"]["position"]["step"] == steps[-1]["step"]:
+            flip(path)
+    make_shards(stories, [story(90)], day=3)
+    learn(stories, run=run)
+    assert step_lines(run)[: len(steps)] == steps
+    made = releases.list_releases(run)[0]
+    assert [release.count("step") for release in made] == sorted({release.count("step") for release in made})
+    assert [release.facts["weights"] for release in made[:2]] == weights and len(made) == 3
+
+
+def test_what_a_killed_trainer_was_writing_is_taken_away(run, learn, stories):
+    names = ["run.json.tmp-1", "segments.jsonl.tmp-1", "breaker.json.tmp-1", "documents/x.jsonl.zst.tmp-1"]
+    for name in names:
+        (run / name).write_bytes(b"half")
+    (run / ".live.tmp-1").symlink_to("releases/1")
+    with pytest.raises(NothingToDo):
+        learn(stories, run=run)
+    assert not [name for name in names if (run / name).exists()]
+    releases.promote(run, "static", 1, releases.datetime(2026, 3, 2))
+    releases.promote(run, "live", 1, releases.datetime(2026, 3, 2))
+    assert releases.tier_number(run, "live") == 1

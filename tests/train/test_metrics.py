@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tiny_run import step_lines
 
 from clet.exits import UsageError
+from clet.train.breaker import write_trips
 from clet.train.exporter import Endpoint, TextFile, open_exporter
 from clet.train.metrics import Metrics
 
@@ -62,10 +63,8 @@ def test_a_scrape_tells_what_the_run_did(told):
 
 def test_a_new_process_knows_the_release_and_the_trips_of_the_run(told):
     _, run = told
-    (run / "breaker.json").write_text(
-        '{"trips": [{"step": 3, "back_to": 0, "why": "by hand", "windows": [], "undone": [], "recalled": [], '
-        '"freed": null}]}'
-    )
+    trip = {"step": 3, "back_to": 0, "why": "by hand", "windows": [], "undone": [], "recalled": [], "freed": None}
+    write_trips(run, [trip])
     metrics = Metrics()
     metrics.begin(run)
     metrics.see({"event": "breaker", "step": 3})

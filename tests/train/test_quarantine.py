@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +13,7 @@ from tiny_run import step_lines, story
 from clet import release as releases
 from clet.exits import NothingToDo, UsageError
 from clet.train import branch, requests
-from clet.train.breaker import Breaker, read_trips
+from clet.train.breaker import Breaker, read_trips, write_trips
 from clet.train.drift import Check
 from clet.train.feed import Position, Segment, Shard, draws
 from clet.train.learned import Learned
@@ -85,25 +84,29 @@ def test_they_are_in_quarantine_again_after_another_trip_and_freed_again(tripped
     assert learned(run).keys() == every
 
 
-def test_a_kill_between_the_segment_and_the_record_is_harmless(tripped, learn, monkeypatch):
+def test_a_kill_between_the_record_and_the_segment_is_made_good_before_anything_else(
+    tripped, learn, make_shards, monkeypatch
+):
     run, shards = tripped
     steps = len(step_lines(run))
 
     class Killed(BaseException):
         pass
 
-    def killed(*_):
+    def killed(*_, **__):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("clet.train.quarantine.write_trips", killed)
+        patch.setattr(RunDirectory, "add_segment", killed)
         with pytest.raises(Killed):
             release_free(run, 1)
+    make_shards(shards, [story(200 + i) for i in range(6)], day=3)  # come later, and are learned later
     learn(shards, run=run)
-    assert len(step_lines(run)) == steps
-    assert release_free(run, 1) > 0
-    learn(shards, run=run)
-    assert set(learned(run).values()) == {1}
+    assert len(step_lines(run)) > steps and set(learned(run).values()) == {1}
+    with RunDirectory.open(run) as directory:
+        assert [any(shard.only for shard in segment.shards) for segment in directory.segments[2:]] == [True, False]
+    held = {(root[:16], i) for root, indices in read_trips(run)[0]["windows"] for i in indices}
+    assert held <= learned(run).keys()
 
 
 def test_what_is_not_in_quarantine_is_not_freed(tripped):
@@ -122,7 +125,7 @@ def test_replayed_windows_are_freed_for_replay_alone(tripped, tmp_path):
     with RunDirectory.open(run) as directory:
         root = next(s.root for s in directory.segments[0].shards if s.root.startswith(old[0]))
     trips[0]["windows"] = [[root, [old[1]]]]
-    (run / "breaker.json").write_bytes(orjson.dumps({"trips": trips}))
+    write_trips(run, trips)
     assert release_free(run, 1) == 0
     with RunDirectory.open(run) as directory:
         assert len(directory.segments) == 2

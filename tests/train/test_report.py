@@ -12,6 +12,7 @@ import pytest
 from tiny_run import story
 
 from clet.exits import UsageError
+from clet.train.breaker import write_trips
 from clet.train.report.gather import MAX_ORIGINS, gather
 from clet.train.report.page import page
 from clet.train.report.svg import HEIGHT, LEFT, RIGHT, WIDTH, Curve, Mark, chart, ticks
@@ -53,7 +54,7 @@ def make_run(run, lines, trips=()):
     (run / "steps.jsonl").write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in lines))
     if trips:
         whole = [{"back_to": 0, "undone": [], "recalled": [], "freed": None} | trip for trip in trips]
-        (run / "breaker.json").write_bytes(orjson.dumps({"trips": whole}))
+        write_trips(run, whole)
     return run
 
 

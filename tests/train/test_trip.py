@@ -14,7 +14,7 @@ from clet import release as releases
 from clet.exits import TryLater
 from clet.shards.reader import ShardReader
 from clet.train import loop, requests, savepoint
-from clet.train.breaker import read_trips
+from clet.train.breaker import read_trips, write_trips
 from clet.train.drift import Check
 from clet.train.provenance import verify
 from clet.train.rundir import RunDirectory
@@ -175,9 +175,7 @@ def test_a_trip_by_hand_is_carried_out_by_the_next_trainer_and_only_once(learn, 
     # Killed after the record was written and before the request was taken away: not twice.
     requests.request_trip(run, "again", releases.datetime(2026, 3, 1))
     request = requests.open_request(run)
-    record = orjson.loads((run / "breaker.json").read_bytes())
-    record["trips"][0]["request"] = request["id"]
-    (run / "breaker.json").write_bytes(orjson.dumps(record))
+    write_trips(run, [trip | {"request": request["id"]}])
     learn(long_run, run=run, tokens=300)
     assert len(read_trips(run)) == 1 and not (run / "trip.json").exists()
 
@@ -312,3 +310,17 @@ def test_the_lock_of_a_run_is_free_after_a_trip_by_hand_without_anything_learned
     assert len(read_trips(run)) == 1
     with RunDirectory.open(run):
         pass
+
+
+def test_a_trip_by_hand_with_no_state_left_says_so_and_recalls_what_was_released_of_it(learn, stories, tmp_path, capfd):
+    run = tmp_path / "run"
+    learn(stories, run=run)
+    for _ in range(2):  # the first goes back as far as there are states, and what is left to learn then is released
+        requests.request_trip(run, "still wrong", releases.datetime(2026, 3, 1))
+        assert "no state before step" not in capfd.readouterr().err
+        learn(stories, run=run)
+    first, second = read_trips(run)
+    assert first["back_to"] < first["step"] and first["windows"]
+    assert (second["step"], second["back_to"], second["undone"]) == (first["back_to"], first["back_to"], [])
+    assert second["recalled"] == [2] and releases.read_release(run, 2).count("step") == second["step"]
+    assert f"no state before step {second['step']} is left: nothing was undone" in capfd.readouterr().err
