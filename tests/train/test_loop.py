@@ -19,7 +19,7 @@ from clet.shards.reader import ShardReader
 from clet.train import loop, savepoint
 from clet.train.breaker import read_trips
 from clet.train.feed import Shard
-from clet.train.rundir import RunDirectory
+from clet.train.rundir import ROOT_CHARS, RunDirectory
 from clet.train.shelf import Shelf
 
 
@@ -50,9 +50,7 @@ def test_a_release_without_a_branch_has_the_weights_of_its_step_whatever_is_lear
 def test_every_window_of_the_shards_is_in_the_steps_once(learn, stories, tmp_path):
     learn(stories, run=tmp_path / "run")
     with RunDirectory.open(tmp_path / "run") as run:
-        known = {
-            (s.root[: loop.ROOT_CHARS], i) for segment in run.segments for s in segment.shards for i in range(s.windows)
-        }
+        known = {(s.root[:ROOT_CHARS], i) for segment in run.segments for s in segment.shards for i in range(s.windows)}
     learned = [(root, i) for line in step_lines(tmp_path / "run") for root, indices in line["windows"] for i in indices]
     assert sorted(learned) == sorted(known)
 
