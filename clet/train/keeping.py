@@ -92,6 +92,7 @@ class Keeper:
                 "tokens": progress.tokens,
                 "release_due": progress.release_due,
                 "steps_bytes": self._run.steps_length(),
+                "steps_digest": self._run.steps_digest(),
                 "breaker": self._breaker.state(),
                 "outer": outer_values,
             }
@@ -135,7 +136,7 @@ class Keeper:
             values["release_due"],
         )
         self._saved = (progress.position, progress.release_due, saved.verified)
-        self._run.open_steps(values["steps_bytes"])
+        self._run.open_steps(values["steps_bytes"], values["steps_digest"])
         if self._outer:
             self._outer.load_state(values["outer"], tensors["outer"])
         return progress

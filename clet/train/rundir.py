@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import xxhash
 import zstandard
 
 from clet.container import seal_document, seal_line, unsealed, unsealed_document
@@ -36,6 +37,7 @@ from clet.train.feed import Segment, Shard, Window
 VERSION = 2
 ROOT_CHARS = 16  # of a shard's root in steps.jsonl: 64 bits tell the shards of one run apart
 MAX_FACTS_BYTES = 16 << 20
+READ_BYTES = 1 << 24  # of steps.jsonl, read forwards
 BLOCK_BYTES = 1 << 18  # of steps.jsonl, read backwards
 MAX_TABLE_BYTES = 4 << 30
 NAMES = {  # in a run's directory
@@ -66,6 +68,7 @@ class RunDirectory:
         self.segments: list[Segment] = []
         self._lock_fd = -1
         self._steps_fd = -1
+        self._steps_digest = xxhash.xxh3_64()
 
     @staticmethod
     def open(path: str | Path) -> RunDirectory:
@@ -156,8 +159,11 @@ class RunDirectory:
         path = self.path / "steps.jsonl"
         return path.is_file() and path.stat().st_size > 0
 
-    def open_steps(self, length: int) -> None:
-        """Open steps.jsonl for `write_step`, cut back to `length` bytes. Raises InputError where it is shorter."""
+    def open_steps(self, length: int, digest: str | None = None) -> None:
+        """Open steps.jsonl for `write_step`, cut back to `length` bytes.
+
+        Raises InputError where it is shorter, or has another `digest` than when these were written.
+        """
         path = self.path / "steps.jsonl"
         try:
             if self._steps_fd < 0:
@@ -165,6 +171,11 @@ class RunDirectory:
                 fsync_directory(self.path)
             if os.fstat(self._steps_fd).st_size < length:
                 raise InputError(f"{path}: shorter than when the state was saved; restore it from a copy")
+            self._steps_digest = xxhash.xxh3_64()
+            for start in range(0, length, READ_BYTES):
+                self._steps_digest.update(self.steps_bytes(start, min(length, start + READ_BYTES)))
+            if digest is not None and digest != self.steps_digest():
+                raise InputError(f"{path}: damaged since it was written; restore it from a copy")
             os.ftruncate(self._steps_fd, length)
         except OSError as error:
             raise WriteError(f"{path}: {error.strerror}") from None
@@ -172,6 +183,7 @@ class RunDirectory:
     def write_step(self, line: dict[str, Any]) -> None:
         """Append one line; it is made durable by `sync_steps`."""
         body = memoryview(orjson.dumps(line) + b"\n")
+        self._steps_digest.update(body)
         try:
             while body:
                 body = body[os.write(self._steps_fd, body) :]
@@ -184,6 +196,10 @@ class RunDirectory:
             os.fsync(self._steps_fd)
         except OSError as error:
             raise WriteError(f"{self.path / 'steps.jsonl'}: {error.strerror}") from None
+
+    def steps_digest(self) -> str:
+        """The xxh3 of steps.jsonl, up to where the next line will begin."""
+        return self._steps_digest.hexdigest()
 
     def steps_length(self) -> int:
         """Bytes of steps.jsonl: where the next line will begin."""

@@ -240,3 +240,17 @@ def test_what_a_killed_trainer_was_writing_is_taken_away(run, learn, stories):
     releases.promote(run, "static", 1, releases.datetime(2026, 3, 2))
     releases.promote(run, "live", 1, releases.datetime(2026, 3, 2))
     assert releases.tier_number(run, "live") == 1
+
+
+def test_a_step_that_was_changed_since_it_was_written_is_found_before_anything_is_released(
+    run, learn, stories, make_shards
+):
+    path = run / "steps.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"step":3,', b'"step":8,', 1))
+    make_shards(stories, [story(77)], day=2)
+    with pytest.raises(InputError, match=r"steps\.jsonl: damaged since it was written"):
+        learn(stories, run=run)
+    path.write_bytes(whole + b'{"step":')  # of a step that was being written, that is
+    learn(stories, run=run)
+    assert verify(run, releases.find_release(run, "realtime")) == []

@@ -25,7 +25,7 @@ def digest(saved) -> str:
     """Everything that a saved state holds."""
     import hashlib
 
-    changes = ("breaker", "steps_bytes")  # how often it tripped, and digits of times
+    changes = ("breaker", "steps_bytes", "steps_digest")  # how often it tripped, and digits of times
     values = {name: value for name, value in saved.values.items() if name not in changes}
     body = orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
     for group in sorted(saved.tensors):
