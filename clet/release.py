@@ -37,6 +37,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from clet.container import seal_line, unsealed
 from clet.exits import CletError, InputError, UsageError, WriteError
 from clet.log import log
 from clet.record import format_time
@@ -399,7 +400,7 @@ def _append(run: Path, journal: BinaryIO, entry: dict[str, Any]) -> None:
     try:
         if _ends_torn(journal):
             journal.write(b"\n")
-        journal.write(orjson.dumps(entry) + b"\n")
+        journal.write(seal_line(orjson.dumps(entry)) + b"\n")
         journal.flush()
         os.fsync(journal.fileno())
     except OSError as error:
@@ -429,11 +430,9 @@ def _ends_torn(journal: BinaryIO) -> bool:
 def _parse_journal(file: BinaryIO) -> list[dict[str, Any]]:
     entries = []
     file.seek(0)
-    for line in file:
-        with contextlib.suppress(orjson.JSONDecodeError):
-            entry = orjson.loads(line)
-            if isinstance(entry, dict) and isinstance(entry.get("release"), int) and isinstance(entry.get("link"), str):
-                entries.append(entry)
+    for line in file:  # one that a crash has torn is passed over, and so is one that was changed
+        if (body := unsealed(line.rstrip(b"\n"))) is not None:
+            entries.append(orjson.loads(body))
     return entries
 
 

@@ -53,7 +53,7 @@ from clet.train import savepoint
 from clet.train.breaker import FILE, read_trips
 from clet.train.drift import Check
 from clet.train.loop import Surroundings
-from clet.train.rundir import read_segments
+from clet.train.rundir import UNDONE, read_segments
 from clet.train.session import Order, learn
 
 SCRIPT = {ord("a") + i: 0x10D0 + (7 * i) % 26 for i in range(26)}  # Georgian letters, in another order
@@ -186,13 +186,14 @@ class Bench:
         return Check({"held out": total.nll / total.tokens}, {})
 
     def run(
-        self, name: str, segments: Iterable[Path], *, seed: int, outer: Any = None, begin: bytes | None = None
+        self, name: str, segments: Iterable[Path], *, seed: int, outer: Any = None, begin: Path | None = None
     ) -> tuple[Path, list[dict[str, Any]]]:
         """One run over segments, each named only after those before it are learned; its folder and its events."""
         run = self._work / name
         run.mkdir()
-        if begin is not None:
-            (run / FILE).write_bytes(begin)
+        if begin is not None:  # with the quarantine of that run
+            shutil.copy(begin / FILE, run / FILE)
+            shutil.copytree(begin / UNDONE, run / UNDONE)
         events: list[dict[str, Any]] = []
 
         def emit(fields: dict[str, Any]) -> None:
@@ -225,7 +226,7 @@ class Bench:
         found = _found(run, outer.at)
         found["clean_quarantined"] = found["windows"]  # nothing is wrong with the data
         if found["windows"]:
-            again, _ = self.run(f"{name}-again", segments, seed=self.plan.seed, begin=(run / FILE).read_bytes())
+            again, _ = self.run(f"{name}-again", segments, seed=self.plan.seed, begin=run)
             undisturbed = end_hash(again)
         return found | {"exact": end_hash(run) == undisturbed}
 
@@ -250,7 +251,7 @@ class Bench:
         }
         if not trips:
             return found | {"exact": None}
-        again, _ = self.run(f"{name}-again", segments, seed=self.plan.seed, begin=(run / FILE).read_bytes())
+        again, _ = self.run(f"{name}-again", segments, seed=self.plan.seed, begin=run)
         return found | {"exact": end_hash(run) == end_hash(again)}
 
 

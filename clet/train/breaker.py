@@ -17,6 +17,7 @@ any more, so a run killed at any moment of a trip goes on from the good state.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -85,15 +86,20 @@ class Breaker:
         return replace(found[0], is_doubt=self.may_be_new(now))
 
     def may_be_new(self, now: Signals) -> bool:
-        """Whether the data of a step are orderly, and of a kind that the model may not know yet."""
-        return self._newness.explains(now.segment, now.own_order)
+        """Whether the strange data of a step are orderly, and of a kind that the model may not know yet."""
+        return self._newness.explains(now.segment, now.strange_order)
+
+    def is_new(self, now: Signals, then: Sequence[float], still: Sequence[float]) -> bool:
+        """Whether they are: losses `then` of what was learned before are `still` about these. Kept for the segment."""
+        nothing = math.log(len(self.unigram.counts))
+        return self._newness.accepts(now.segment, now.strange_loss, then, still, nothing)
 
     def add(self, now: Signals, targets: np.ndarray) -> None:
         """A step is being applied that learns `targets`."""
         understood = not any(detect.puzzles(now) for detect in self._detectors.values())
         for detect in self._detectors.values():
             detect.add(now)
-        self._newness.add(now.segment, now.own_order, understood=understood)
+        self._newness.add(now.segment, now.own_order, now.strange_order, understood=understood)
         self.unigram.add(targets)
 
     def check(self, check: Check) -> str | None:
@@ -128,8 +134,7 @@ class Breaker:
 
     def is_true(self, values: Mapping[str, Any]) -> bool:
         """Whether a saved state is: no trip that it did not know of went back to before it."""
-        later = self.trips[values["breaker"]["trips"] :]
-        return all(values["position"]["step"] <= trip["back_to"] for trip in later)
+        return is_true(values, self.trips)
 
     # ---- trips
 
@@ -143,7 +148,7 @@ class Breaker:
     def trip(self, facts: dict[str, Any], windows: Sequence[Window]) -> None:
         """Record a trip, durably.
 
-        `facts`: time, step, why, onset, back_to, documents, undone, recalled, request.
+        `facts`: time, step, why, onset, back_to, documents, undone, recalled, request, and lines: the xxh3 of undone/.
         """
         by_root: dict[str, list[int]] = {}
         for root, index in windows:
@@ -164,6 +169,12 @@ class Breaker:
             )
 
 
+def is_true(values: Mapping[str, Any], trips: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a saved state is: see `Breaker.is_true`."""
+    later = trips[values["breaker"]["trips"] :]
+    return all(values["position"]["step"] <= trip["back_to"] for trip in later)
+
+
 def write_trips(run: Path, trips: Sequence[Mapping[str, Any]]) -> None:
     """Replace breaker.json, durably. Raises WriteError."""
     write_atomically(run / FILE, seal_document({"trips": trips}))
@@ -182,7 +193,8 @@ def read_trips(run: Path) -> list[dict[str, Any]]:
                 numbers += indices
                 if not isinstance(root, str):
                     raise TypeError
-            if not all(type(number) is int for number in numbers) or not isinstance(trip["why"], str):
+            texts = (trip["why"], trip["lines"])
+            if not all(type(n) is int for n in numbers) or not all(isinstance(text, str) for text in texts):
                 raise TypeError
         return trips
     except FileNotFoundError:

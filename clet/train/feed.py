@@ -206,9 +206,14 @@ class Batch:
     tokens: int
     counted: int
 
-    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """The ids that are predicted and count, each behind the one before it: (before, predicted), flat."""
+    def pairs(self, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The ids that are predicted and count, each behind the one before it: (before, predicted), flat.
+
+        `rows`: of these windows only, `[B]` bool.
+        """
         which = counts_of(self.loss_mask, self.segments)
+        if rows is not None:
+            which &= rows[:, None]
         return self.ids[:, :-1][which], self.ids[:, 1:][which]
 
     def mean_piece(self) -> float:

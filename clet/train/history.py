@@ -18,7 +18,7 @@ import orjson
 from clet.exits import InputError
 from clet.release import Release
 from clet.train.breaker import read_trips
-from clet.train.trip import UNDONE
+from clet.train.rundir import UNDONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,21 @@ def _parts(run: Path, number: int, last: int) -> list[_Part]:
     return parts
 
 
-def read_steps(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where it stands, the line) of each line of a file of steps. Raises InputError for one that is none."""
+def read_steps(path: Path, length: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, the line) of each line of a file of steps, or of its first `length` bytes.
+
+    Raises InputError for one that is none.
+    """
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below; a with-block would catch the errors of lines
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; restore it from a copy") from None
     with file:
+        read = 0
         for number, line in enumerate(file, 1):
+            if length is not None and read >= length:
+                return
+            read += len(line)
             try:
                 entry = orjson.loads(line)
                 if type(entry["step"]) is not int:

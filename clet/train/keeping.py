@@ -136,7 +136,7 @@ class Keeper:
             values["release_due"],
         )
         self._saved = (progress.position, progress.release_due, saved.verified)
-        self._run.open_steps(values["steps_bytes"], values["steps_digest"])
+        self._run.open_steps(values["steps_bytes"])
         if self._outer:
             self._outer.load_state(values["outer"], tensors["outer"])
         return progress

@@ -32,7 +32,6 @@ from clet.train.credit import Credit
 from clet.train.drift import Check
 from clet.train.feed import Batch, Position, at_end, draws, load
 from clet.train.keeping import Keeper, Progress
-from clet.train.newness import own_order
 from clet.train.outer import Outer
 from clet.train.prefetch import Prefetch
 from clet.train.release import Candidate, Sign, describer, make_release, newest_release
@@ -44,6 +43,7 @@ from clet.train.spikes import Signals
 from clet.train.step import add_gradients, apply, clip
 from clet.train.verdict import Gates, verdict
 
+PROVEN_STEPS = 100  # of an invocation without a trip, behind which a release proves its settings
 Emit = Callable[[dict[str, Any]], None]
 
 
@@ -246,16 +246,12 @@ class Trainer:
             facts |= {"loss": result.mean, "grad_norm": clip(self._optimizer)}
             losses = result.windows
             origins = self._credit.by_origin(batch.windows, batch.rows, losses)
-            before, targets = batch.pairs()
-            now = Signals(
-                step, batch.draw.after.segment, facts["loss"], facts["grad_norm"],
-                self.breaker.unigram.gain(targets, facts["loss"]), batch.mean_piece(), own_order(before, targets),
-            )  # fmt: skip
+            now = Signals.of(batch, result.mean, facts["grad_norm"], losses, self.breaker.unigram)
             if (found := self.breaker.objection(now)) and not (found.is_doubt and self._is_new_kind(now, found.why)):
                 may_be_new = self.breaker.may_be_new(now)
                 self._trip(trip.Cause(step, found.why, found.onset, found.side, batch, losses, may_be_new=may_be_new))
                 return False
-            self.breaker.add(now, targets)
+            self.breaker.add(now, batch.pairs()[1])
             facts |= apply(self._optimizer, rate)
         self._progress.position = batch.draw.after
         self._progress.tokens += batch.tokens
@@ -340,7 +336,8 @@ class Trainer:
 
     def _is_new_kind(self, now: Signals, why: str) -> bool:
         """Whether what a detector doubts are data of a new kind: then what was learned before is known still."""
-        if not trip.knows_still(now.segment, self.run, self.model, self._shelf, self.breaker, autocast=self._autocast):
+        known = trip.learned_before(now.segment, self.run, self.model, self._shelf, self.breaker, self._autocast)
+        if not self.breaker.is_new(now, *known):
             return False
         if self._told_kind != now.segment:
             self._told_kind = now.segment
@@ -360,7 +357,7 @@ class Trainer:
         saved = self._keeper.good_state(before, verified=cause.onset is None)
         found = trip.examine(cause, saved, self.run, self.model, self._shelf, self.breaker, autocast=self._autocast)
         now = self.around.clock()
-        trip.keep_undone(self.run, len(self.breaker.trips) + 1, saved)
+        lines = trip.keep_undone(self.run, len(self.breaker.trips) + 1, saved)
         if self.settings.on_trip == "pause":
             requests.pause(self.run.path, cause.why, cause.step, now)
         undone = trip.releases_after(self.run.path, found.back_to, self.breaker.undone)
@@ -372,8 +369,8 @@ class Trainer:
         self.breaker.trip(
             {
                 "time": format_time(now), "step": cause.step, "why": cause.why, "onset": found.onset,
-                "back_to": found.back_to, "documents": found.documents, "undone": list(undone), "recalled": recalls,
-                "request": cause.request,
+                "back_to": found.back_to, "lines": lines, "documents": found.documents, "undone": list(undone),
+                "recalled": recalls, "request": cause.request,
             },
             found.windows,
         )  # fmt: skip
@@ -472,8 +469,8 @@ class Trainer:
 
     def _released(self, made: Release) -> None:
         self._newest = made
-        if not self.breaker.num_new:
-            self.run.describe(self.run.facts | {"proven": self.settings.to_json()})
+        if self.tally.steps >= PROVEN_STEPS:
+            self.prove_settings()
         self.tally.releases.append(made.number)
         evals, judged = made.facts["evals"], made.facts["verdict"]
         step = made.facts["step"]
@@ -484,6 +481,11 @@ class Trainer:
             | {"evals": evals, "verdict": judged, "cooldown": made.facts["cooldown"]}
             | {"watermark": made.facts["watermark"]}
         )
+
+    def prove_settings(self) -> None:
+        """So long a time without a trip, or all of an invocation, says that the settings are not a mistake."""
+        if not self.breaker.num_new:
+            self.run.describe(self.run.facts | {"proven": self.settings.to_json()})
 
     def _facts(self) -> Callable[[], dict[str, Any]]:
         return describer(self.run, self._progress.learned, self.tokens, self._seed, self.settings)

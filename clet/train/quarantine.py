@@ -29,7 +29,7 @@ def free(run: RunDirectory, numbers: Sequence[int]) -> int:
 
     Raises UsageError for a trip that was not, NothingToDo where none of them has windows in quarantine.
     """
-    check_known(run.path)
+    length = check_known(run.path)
     trips = read_trips(run.path)
     for number in numbers:
         if not 1 <= number <= len(trips):
@@ -40,16 +40,19 @@ def free(run: RunDirectory, numbers: Sequence[int]) -> int:
     for trip in chosen:
         trip["freed"] = len(run.segments)
     write_trips(run.path, trips)
-    return finish(run)
+    return finish(run, length)
 
 
-def finish(run: RunDirectory) -> int:
-    """Make the segment of the windows that were freed, if it is not made yet; how many windows it has."""
+def finish(run: RunDirectory, length: int) -> int:
+    """Make the segment of the windows that were freed, if it is not made yet; how many windows it has.
+
+    `length` bytes of steps.jsonl are of the saved state: what is behind them is made again, or undone.
+    """
     trips, segment = read_trips(run.path), len(run.segments)
     wanted = _windows(trip for trip in trips if trip["freed"] == segment)
     wanted -= _windows(trip for trip in trips if trip["freed"] is None)
     if wanted:
-        wanted -= _learned(run.path, {root for root, _ in wanted})
+        wanted -= _learned(run.path, {root for root, _ in wanted}, length)
     if not wanted:
         return 0
     shards = {shard.root: shard for known in run.segments for shard in known.shards if shard.only is None}
@@ -64,12 +67,12 @@ def _windows(trips: Iterable[Mapping[str, Any]]) -> set[Window]:
     return {(root, index) for trip in trips for root, indices in trip["windows"] for index in indices}
 
 
-def _learned(run: Path, roots: set[str]) -> set[Window]:
-    """The windows of shards that a step in steps.jsonl learned as new ones."""
+def _learned(run: Path, roots: set[str], length: int) -> set[Window]:
+    """The windows of shards that a step in the first `length` bytes of steps.jsonl learned as new ones."""
     whole = {root[:ROOT_CHARS]: root for root in roots}
     return {
         (whole[root], index)
-        for _, line in read_steps(run / "steps.jsonl")
+        for _, line in read_steps(run / "steps.jsonl", length)
         for root, indices in line["windows"]
         if root in whole
         for index in indices

@@ -44,6 +44,7 @@ NAMES = {  # in a run's directory
     "breaker.json", "documents", "links.jsonl", "live", "lock", "paused.json", "realtime", "releases", "run.json",
     "segments.jsonl", "state", "static", "steps.jsonl", "trip.json", "undone",
 }  # fmt: skip
+UNDONE = "undone"
 SEALED = ("run.json", "segments.jsonl", "breaker.json")  # written by who has the lock; they carry checksums
 FACTS = {  # of run.json
     "seed": int,
@@ -159,11 +160,8 @@ class RunDirectory:
         path = self.path / "steps.jsonl"
         return path.is_file() and path.stat().st_size > 0
 
-    def open_steps(self, length: int, digest: str | None = None) -> None:
-        """Open steps.jsonl for `write_step`, cut back to `length` bytes.
-
-        Raises InputError where it is shorter, or has another `digest` than when these were written.
-        """
+    def open_steps(self, length: int) -> None:
+        """Open steps.jsonl for `write_step`, cut back to `length` bytes. Raises InputError where it is shorter."""
         path = self.path / "steps.jsonl"
         try:
             if self._steps_fd < 0:
@@ -174,8 +172,6 @@ class RunDirectory:
             self._steps_digest = xxhash.xxh3_64()
             for start in range(0, length, READ_BYTES):
                 self._steps_digest.update(self.steps_bytes(start, min(length, start + READ_BYTES)))
-            if digest is not None and digest != self.steps_digest():
-                raise InputError(f"{path}: damaged since it was written; restore it from a copy")
             os.ftruncate(self._steps_fd, length)
         except OSError as error:
             raise WriteError(f"{path}: {error.strerror}") from None

@@ -34,8 +34,8 @@ from safetensors.torch import load_file, save_file
 from clet.exits import InputError, WriteError
 from clet.log import log
 from clet.state import fsync_directory, write_atomically
-from clet.train.breaker import read_trips
-from clet.train.rundir import read_segments
+from clet.train.breaker import is_true, read_trips
+from clet.train.rundir import UNDONE, read_segments
 
 SLOTS = ("a", "b", "c")
 HEAD = "state.json"
@@ -130,18 +130,53 @@ def list_states(directory: Path, true: Callable[[dict[str, Any]], bool] = any_st
     return [(head["values"]["position"]["step"], head["verified"]) for head in heads if true(head["values"])]
 
 
-def check_known(run: Path) -> None:
-    """Raise InputError where saved states know of more segments or trips than a run's files: these lost their end."""
-    num_segments, num_trips = len(read_segments(run)), len(read_trips(run))
-    heads = list(_heads(run / "state").values())
-    segments = max((head["values"]["segments"] for head in heads), default=0)
-    trips = max((head["values"]["breaker"]["trips"] for head in heads), default=0)
-    if segments > num_segments:
+def check_known(run: Path) -> int:
+    """Are a run's files what its newest state knows of? How many bytes of steps.jsonl it stands for.
+
+    Raises InputError where segments or trips were lost, or lines of steps changed since they were written. A trainer
+    may be at work meanwhile: what it has just changed is looked at again.
+    """
+    while True:
+        heads, trips, segments = _heads(run / "state"), read_trips(run), read_segments(run)
+        try:
+            return _check(run, list(heads.values()), trips, len(segments))
+        except InputError:
+            if (heads, trips, len(segments)) == (_heads(run / "state"), read_trips(run), len(read_segments(run))):
+                raise
+
+
+def _check(run: Path, heads: list[dict[str, Any]], trips: list[dict[str, Any]], num_segments: int) -> int:
+    known = max((head["values"]["segments"] for head in heads), default=0)
+    if known > num_segments:
         path = run / "segments.jsonl"
-        raise InputError(f"{path}: has {num_segments} segments, the saved state {segments}; restore it from a copy")
-    if trips > num_trips:
+        raise InputError(f"{path}: has {num_segments} segments, the saved state {known}; restore it from a copy")
+    known = max((head["values"]["breaker"]["trips"] for head in heads), default=0)
+    if known > len(trips):
         path = run / "breaker.json"
-        raise InputError(f"{path}: has {num_trips} trips, the saved state {trips}; restore it from a copy")
+        raise InputError(f"{path}: has {len(trips)} trips, the saved state {known}; restore it from a copy")
+    for number, trip in enumerate(trips, 1):
+        _check_lines(run / UNDONE / f"{number}.jsonl", None, trip["lines"])
+    true = [head for head in heads if is_true(head["values"], trips)]
+    if not true:
+        return 0
+    values = max(true, key=lambda head: head["generation"])["values"]
+    _check_lines(run / "steps.jsonl", values["steps_bytes"], values["steps_digest"])
+    return values["steps_bytes"]
+
+
+def _check_lines(path: Path, length: int | None, digest: str) -> None:
+    """Raise InputError where a file, or its first `length` bytes, has another digest."""
+    found = xxhash.xxh3_64()
+    try:
+        with open(path, "rb") as file:
+            left = os.fstat(file.fileno()).st_size if length is None else length
+            while left and (chunk := file.read(min(left, 1 << 22))):
+                found.update(chunk)
+                left -= len(chunk)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; restore it from a copy") from None
+    if found.hexdigest() != digest:
+        raise InputError(f"{path}: damaged since it was written; restore it from a copy")
 
 
 def _heads(directory: Path) -> Heads:

@@ -55,7 +55,7 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
     """
     entries = find_shards(order.shards, may_be_empty=order.follow)
     with RunDirectory.open(order.run) as run:
-        savepoint.check_known(run.path)
+        known_bytes = savepoint.check_known(run.path)
         if order.model is None and not run.facts:
             raise UsageError(f"{order.run}: a new run needs --model DIR to start from")
         source = Path(order.model or run.facts["model"])
@@ -73,7 +73,7 @@ def learn(order: Order, surround: Callable[[Path], Surroundings]) -> Tally:
         with ExitStack() as stack:
             if around.outer:
                 stack.callback(around.outer.close)
-            quarantine.finish(run)
+            quarantine.finish(run, known_bytes)
             start.add_new_shards(run, shelf, model.config, settings, entries)
             trainer = Trainer(run, model, source, shelf, settings, seed, around)
             stack.callback(trainer.close)
@@ -131,6 +131,7 @@ def _session(order: Order, trainer: Trainer, run: RunDirectory, look: Callable[[
             return trainer.tally
         if not order.follow or (goal is not None and trainer.tokens >= goal):
             start.close_goal(run)
+            trainer.prove_settings()
             return trainer.tally
         while not look() and requests.open_request(run.path) is None and not trainer.around.trip.is_set():
             if stop.wait(LOOK_EVERY_S):

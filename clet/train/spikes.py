@@ -32,11 +32,16 @@ order) trips these; give each kind its own segment or lane.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
+from clet.train.feed import Batch
 from clet.train.levels import ALPHA, Level, Side
-from clet.train.order import LOW_STEPS, UsualGain
+from clet.train.newness import own_order, strangest
+from clet.train.order import LOW_STEPS, Unigram, UsualGain
 
 SUDDEN = 16.0  # scales above the level, in one step
 LIMIT = 16.0  # of the CUSUM of scales
@@ -63,6 +68,25 @@ class Signals:
     gain: float | None = None  # over a unigram model, see `order`
     piece: float | None = None  # mean length of its pieces of documents, in tokens
     own_order: float | None = None  # of its data, see `newness`
+    strange_order: float | None = None  # of the windows among them that are the strangest to the model
+    strange_loss: float | None = None  # of these
+
+    @staticmethod
+    def of(batch: Batch, loss: float, grad_norm: float, losses: Sequence[float], unigram: Unigram) -> Signals:
+        """Those of a step with this loss, in all and of each of its windows."""
+        before, targets = batch.pairs()
+        strange = strangest(losses, math.log(len(unigram.counts)))
+        return Signals(
+            batch.draw.after.step,
+            batch.draw.after.segment,
+            loss,
+            grad_norm,
+            unigram.gain(targets, loss),
+            batch.mean_piece(),
+            own_order(before, targets),
+            own_order(*batch.pairs(strange)),
+            float(np.asarray(losses)[strange].mean()),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,30 +7,28 @@ that may have the harm: one made before its onset is as good as it was.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+import xxhash
 
 from clet.exits import CletError, WriteError
 from clet.model.decoder import Decoder
 from clet.model.lora import load_learned
 from clet.release import read_release, release_numbers
 from clet.state import write_atomically
-from clet.train import newness
 from clet.train.breaker import Breaker
 from clet.train.feed import Batch, Window
 from clet.train.levels import Side
 from clet.train.order import Unigram
-from clet.train.rundir import ROOT_CHARS, RunDirectory, read_documents
+from clet.train.rundir import ROOT_CHARS, UNDONE, RunDirectory, read_documents
 from clet.train.savepoint import Savepoint
 from clet.train.shelf import Shelf
 from clet.train.suspects import not_finite, see, stand_out
 
-UNDONE = "undone"
 QUIET = 3  # steps between a state and the onset of harm: what is seen in a loss may have been done a step or two before
 KNOWN = 4  # windows learned before a segment that say whether the model knows still what it knew
 REFERENCE = 256  # windows before the good state whose losses say what is usual; more would be of a weaker model
@@ -158,14 +156,13 @@ def _suspects(
     return sorted({*found, *stand_out(see(model, shelf, ahead, unigram, autocast=autocast), usual, gain, side)})
 
 
-def knows_still(
-    segment: int, run: RunDirectory, model: Decoder, shelf: Shelf, breaker: Breaker, *, autocast: bool
-) -> bool:
-    """Whether the model still knows what it learned last before a segment: then its weights are not harmed."""
+def learned_before(
+    segment: int, run: RunDirectory, model: Decoder, shelf: Shelf, breaker: Breaker, autocast: bool
+) -> tuple[list[float], list[float]]:
+    """Losses of the windows learned last before a segment: as they were then, and as the model has them now."""
     then = _learned_before(run, segment)
     seen = see(model, shelf, then, breaker.unigram, autocast=autocast)
-    before = [loss for window, loss in then.items() if window in seen]
-    return newness.knows_still(before, [each.loss for each in seen.values()], math.log(model.config.vocab_size))
+    return [loss for window, loss in then.items() if window in seen], [each.loss for each in seen.values()]
 
 
 def _learned_before(run: RunDirectory, segment: int) -> dict[Window, float]:
@@ -206,8 +203,8 @@ def _documents(run: Path, shelf: Shelf, windows: Sequence[Window]) -> list[str]:
     return sorted(found)
 
 
-def keep_undone(run: RunDirectory, number: int, saved: Savepoint) -> None:
-    """Keep the lines of steps that trip `number`, 1 the first, will cut off. Raises WriteError."""
+def keep_undone(run: RunDirectory, number: int, saved: Savepoint) -> str:
+    """Keep the lines of steps that trip `number`, 1 the first, will cut off; their xxh3. Raises WriteError."""
     body = run.steps_bytes(saved.values["steps_bytes"], run.steps_length())
     folder = run.path / UNDONE
     try:
@@ -215,6 +212,7 @@ def keep_undone(run: RunDirectory, number: int, saved: Savepoint) -> None:
     except OSError as error:
         raise WriteError(f"{folder}: {error.strerror}") from None
     write_atomically(folder / f"{number}.jsonl", body)
+    return xxhash.xxh3_64_hexdigest(body)
 
 
 def releases_after(run: Path, step: int, undone: Collection[int]) -> dict[int, int]:

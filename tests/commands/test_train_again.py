@@ -196,3 +196,15 @@ def test_settings_that_never_made_a_release_are_not_kept_though_the_run_was_stop
     given_up = clet(place, "train", "shards", "--run", "run", "--on-trip", "continue")
     assert given_up.returncode == 65 and b"--lr 0.9: not kept" in given_up.stderr
     assert orjson.loads((place / "run" / "run.json").read_bytes())["settings"] == kept
+
+
+def test_releases_made_before_a_first_trip_prove_no_settings(place):
+    more = ("--save-every", "5", "--max-trips", "2", "--warmup", "0", "--clip", "norm")
+    make_shards(place / "shards", [story(i) for i in range(20, 80)], model=place / "model")
+    first = clet(place, "train", "shards", "--model", "model", "--run", "run", *QUICK, *more)
+    assert first.returncode == 0, first.stderr
+    make_shards(place / "shards", [story(i) for i in range(100, 160)], model=place / "model", day=2)
+    early = ("--release-every", "100", "--cooldown", "0")
+    given_up = clet(place, "train", "shards", "--run", "run", "--lr", "0.9", *early)
+    assert given_up.returncode == 65 and b"--lr 0.9" in given_up.stderr
+    assert orjson.loads((place / "run" / "run.json").read_bytes())["settings"]["lr"] == 3e-3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import orjson
 import pytest
 import zstandard
@@ -114,12 +116,12 @@ def test_steps_that_name_windows_which_are_not_there_are_found(run, index):
     step = orjson.loads(lines[2])
     step["windows"][0][1][0] = index
     path.write_bytes(b"\n".join([*lines[:2], orjson.dumps(step), *lines[3:]]) + b"\n")
+    for attempt in (lambda: list(documents_behind(run, release)), lambda: verify(run, release)):
+        with pytest.raises(InputError, match=r"steps\.jsonl: damaged since it was written"):
+            attempt()
+    shutil.rmtree(run / "state")  # nothing says any more what it was
     with pytest.raises(InputError):
         list(documents_behind(run, release))
-    try:
-        assert verify(run, release)
-    except InputError:
-        assert index == "x"
 
 
 @pytest.mark.parametrize("name", ["steps.jsonl", "documents"])

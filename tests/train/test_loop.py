@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -257,7 +258,8 @@ def test_a_trip_goes_back_exactly_and_learns_the_rest_without_the_windows(learn,
 
     # A run that never saw the window, because it was in quarantine from the start, is the same run.
     (tmp_path / "warned").mkdir()
-    (tmp_path / "warned" / "breaker.json").write_bytes((tmp_path / "tripped" / "breaker.json").read_bytes())
+    shutil.copy(tmp_path / "tripped" / "breaker.json", tmp_path / "warned")
+    shutil.copytree(tmp_path / "tripped" / "undone", tmp_path / "warned" / "undone")
     learn(stories, run=tmp_path / "warned")
     assert step_lines(tmp_path / "tripped") == step_lines(tmp_path / "warned")
     assert weights_of(tmp_path / "tripped") == weights_of(tmp_path / "warned")

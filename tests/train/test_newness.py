@@ -11,7 +11,7 @@ from tiny_run import Harm, step_lines, story
 from clet import release as releases
 from clet.seeds import numpy_generator
 from clet.train.breaker import read_trips
-from clet.train.newness import MIN_PAIRS, UNDERSTOOD, Newness, knows_still, own_order
+from clet.train.newness import MIN_PAIRS, UNDERSTOOD, Newness, own_order, strangest
 from clet.train.provenance import verify
 
 SCRIPT = {ord("a") + i: 0x10D0 + (7 * i) % 26 for i in range(26)}  # Georgian letters, in another order
@@ -85,34 +85,56 @@ def test_order_of_neighbours_is_high_in_text_and_nothing_in_noise():
     assert own_order(text[: MIN_PAIRS - 1], text[1:MIN_PAIRS]) is None
 
 
-def test_a_kind_is_new_until_it_was_understood_for_a_while():
+def usual(order=0.3):
     kind = Newness()
     for _ in range(40):
-        kind.add(0, 0.3, understood=True)
+        kind.add(0, order, order, understood=True)
+    return kind
+
+
+def test_a_kind_is_new_until_it_was_understood_for_a_while():
+    kind = usual()
     assert not kind.explains(0, 0.3)
     assert kind.explains(1, 0.3) and kind.explains(1, 0.16) and not kind.explains(1, 0.14)
     assert not kind.explains(1, None)
     for _ in range(UNDERSTOOD - 1):
-        kind.add(1, 0.3, understood=True)
+        kind.add(1, 0.3, 0.3, understood=True)
         assert kind.explains(1, 0.3)
-    kind.add(1, 0.3, understood=False)  # mixed with the known: from the beginning
+    kind.add(1, 0.3, 0.3, understood=False)  # mixed with the known: from the beginning
     for _ in range(UNDERSTOOD):
         assert kind.explains(1, 0.3)
-        kind.add(1, 0.3, understood=True)
+        kind.add(1, 0.3, 0.3, understood=True)
     assert not kind.explains(1, 0.3)
 
 
 def test_one_step_that_looks_orderly_does_not_excuse_a_segment_of_noise():
-    kind = Newness()
-    for _ in range(40):
-        kind.add(0, 0.3, understood=True)
+    kind = usual()
     for order in (0.05, 0.05, 0.05):
-        kind.add(1, order, understood=False)
+        kind.add(1, 0.3, order, understood=False)
     assert not kind.explains(1, 0.3)
 
 
-def test_what_was_known_is_known_still_while_less_than_half_of_it_is_lost():
-    assert knows_still([2.0, 3.0], [3.0, 3.0], nothing=5.0)
-    assert not knows_still([2.0, 3.0], [4.0, 4.0], nothing=5.0)
-    assert not knows_still([], [], nothing=5.0)
-    assert not knows_still([6.0], [6.1], nothing=5.0)
+def test_what_was_known_must_be_known_nearly_as_well_at_first_and_half_of_it_later():
+    kind = usual()
+    assert not kind.accepts(1, 9.0, [], [], 5.0)
+    assert not kind.accepts(1, 5.5, [2.0, 3.0], [3.5, 3.5], 5.0)  # it forgot before anything new was learned
+    assert not kind.accepts(1, 3.6, [2.0, 3.0], [2.6, 2.6], 5.0)  # the new is no stranger to it than the old
+    assert kind.accepts(1, 5.5, [2.0, 3.0], [2.6, 2.6], 5.0)
+    assert kind.accepts(1, 3.6, [2.0, 3.0], [3.5, 3.5], 5.0)
+    assert not kind.accepts(1, 3.6, [2.0, 3.0], [4.0, 4.0], 5.0)
+    assert not kind.accepts(2, 5.5, [2.0, 3.0], [3.5, 3.5], 5.0)  # another segment, another doubt
+    assert not kind.accepts(2, 9.0, [6.0], [6.5], 5.0)
+
+
+def test_the_strangest_windows_are_those_worse_than_nothing_or_the_worse_half():
+    assert strangest([1.0, 6.0, 2.0, 7.0], 5.0).tolist() == [False, True, False, True]
+    assert strangest([1.0, 4.0, 2.0, 3.0], 5.0).tolist() == [False, True, False, True]
+
+
+def test_noise_among_text_of_a_new_kind_is_not_excused_by_it(learned, learn, make_shards):
+    run, shards = learned
+    letters = numpy_generator(1, "tests/newness").permutation(list("".join(story(i) for i in range(60))))
+    noise = ["".join(letters[i : i + 120]) for i in range(0, len(letters), 120)]
+    make_shards(shards, [*noise, *(story(100 + i) for i in range(len(noise)))], day=2)
+    learn(shards, run=run, **SETTINGS, max_trips=9)
+    assert read_trips(run) and all(trip["windows"] for trip in read_trips(run))

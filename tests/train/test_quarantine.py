@@ -16,6 +16,7 @@ from clet.train import branch, requests
 from clet.train.breaker import Breaker, read_trips, write_trips
 from clet.train.drift import Check
 from clet.train.feed import Position, Segment, Shard, draws
+from clet.train.keeping import Keeper
 from clet.train.learned import Learned
 from clet.train.provenance import documents_behind, verify
 from clet.train.quarantine import free
@@ -131,6 +132,40 @@ def test_replayed_windows_are_freed_for_replay_alone(tripped, tmp_path):
         assert len(directory.segments) == 2
     breaker = Breaker(run, 3, vocab_size=8, drift=0.5)
     assert breaker.quarantine(1) == {(root, old[1])} and breaker.quarantine(2) == frozenset()
+
+
+def test_lines_that_a_killed_trainer_left_behind_its_state_say_nothing_of_what_was_learned(
+    learn, make_shards, tmp_path, monkeypatch
+):
+    run, shards = tmp_path / "run", make_shards(tmp_path / "shards", [story(i) for i in range(12)])
+    learn(shards, run=run, check=good)
+    make_shards(shards, [story(100 + i) for i in range(12)], day=2)
+    learn(shards, run=run)
+    requests.request_trip(run, "a doubt", releases.datetime(2026, 3, 2))
+
+    class Killed(BaseException):
+        pass
+
+    at_start, put_back = iter([1]), Keeper.put_back
+
+    def killed(self, saved):
+        if next(at_start, None):
+            return put_back(self, saved)
+        raise Killed
+
+    with monkeypatch.context() as patch:  # after breaker.json is written, before the lines are cut off
+        patch.setattr(Keeper, "put_back", killed)
+        with pytest.raises(Killed):
+            learn(shards, run=run)
+    (trip,) = read_trips(run)
+    held = sum(len(which) for _, which in trip["windows"])
+    with open(run / "steps.jsonl", "ab") as file:
+        file.write(b'{"step":99,"tok')  # and a full disk tore the last one
+    assert release_free(run, 1) == held > 0
+    learn(shards, run=run)
+    assert set(learned(run).values()) == {1}
+    with RunDirectory.open(run) as directory:
+        assert len(learned(run)) == sum(s.windows for k in directory.segments[:2] for s in k.shards)
 
 
 SIZES = st.lists(st.integers(3, 12), min_size=2, max_size=4)
