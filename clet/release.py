@@ -198,7 +198,7 @@ def publish(
         staging.mkdir()
         facts = {"number": number, "created": format_time(now)} | fill(staging)
         facts = sign(facts) if sign else facts
-        write_atomically(staging / FACTS, orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
+        write_atomically(staging / FACTS, _body(facts))
         _sync_tree(staging)
         os.rename(staging, target)
         fsync_directory(releases)
@@ -219,7 +219,8 @@ def announce(run: str | Path, made: Release, now: datetime) -> None:
     """
     done = {move["link"] for move in link_history(run) if move["release"] == made.number}
     if MADE not in done:
-        entry = {"time": format_time(now), "link": MADE, "release": made.number, "sha256": facts_hash(made.path)}
+        entry = {"time": format_time(now), "link": MADE, "release": made.number}
+        entry["sha256"] = hashlib.sha256(_body(made.facts)).hexdigest()
         with _journal(run) as journal:
             _append(Path(run), journal, entry)
     verdict = made.facts.get("verdict") or {}
@@ -231,6 +232,11 @@ def announce(run: str | Path, made: Release, now: datetime) -> None:
         _move(run, "live", made.number, "passed all gates", now)
     elif verdict.get("passed") is None and tier_number(run, "live") in (None, *recalled(run)) and not was_judged(run):
         _move(run, "live", made.number, "first release", now)
+
+
+def _body(facts: dict[str, Any]) -> bytes:
+    """release.json, as it is written."""
+    return orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def facts_hash(directory: str | Path) -> str:

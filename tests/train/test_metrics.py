@@ -63,7 +63,16 @@ def test_a_scrape_tells_what_the_run_did(told):
 
 def test_a_new_process_knows_the_release_and_the_trips_of_the_run(told):
     _, run = told
-    trip = {"step": 3, "back_to": 0, "why": "by hand", "windows": [], "undone": [], "recalled": [], "freed": None}
+    trip = {
+        "step": 3,
+        "back_to": 0,
+        "why": "by hand",
+        "lines": "",
+        "windows": [],
+        "undone": [],
+        "recalled": [],
+        "freed": None,
+    }
     write_trips(run, [trip])
     metrics = Metrics()
     metrics.begin(run)

@@ -53,7 +53,7 @@ def make_run(run, lines, trips=()):
     (run / "run.json").write_text("{}")
     (run / "steps.jsonl").write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in lines))
     if trips:
-        whole = [{"back_to": 0, "undone": [], "recalled": [], "freed": None} | trip for trip in trips]
+        whole = [{"back_to": 0, "lines": "", "undone": [], "recalled": [], "freed": None} | trip for trip in trips]
         write_trips(run, whole)
     return run
 
