@@ -143,17 +143,15 @@ def test_that_releases_are_not_signed_any_more_is_said(place):
     assert b"without --sign-key" not in clet(place, *command).stderr
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"garbage", b"[1]", b'{"id": 7, "why": ""}'])
-def test_a_file_that_says_nothing_trips_a_run_once(place, body):
+def test_an_empty_file_trips_a_run_once(place):
     done = clet(place, "train", "shards", "--model", "model", "--run", "run", "--tokens", "300", *QUICK)
     assert done.returncode == 0, done.stderr
-    for number in (1, 2):
-        (place / "run" / "trip.json").write_bytes(body)
-        again = clet(place, "train", "shards", "--run", "run", "--tokens", "300")
-        assert again.returncode == 1, again.stderr
-        trips = lines(clet(place, "release", "trips", "run").stdout)
-        assert [trip["why"] for trip in trips] == ["by hand: a file trip.json"] * number
-        assert not (place / "run" / "trip.json").exists()
+    (place / "run" / "trip.json").touch()
+    again = clet(place, "train", "shards", "--run", "run", "--tokens", "300")
+    assert again.returncode == 1, again.stderr
+    trips = lines(clet(place, "release", "trips", "run").stdout)
+    assert [trip["why"] for trip in trips] == ["by hand: a file trip.json"]
+    assert not (place / "run" / "trip.json").exists()
 
 
 def test_shards_that_no_manifest_names_are_said(place):
@@ -180,31 +178,3 @@ def test_a_flipped_byte_in_the_segments_is_not_blamed_on_a_shard(place):
     path.write_bytes(body.replace(root, (b"1" if root[:1] != b"1" else b"2") + root[1:]))
     done = clet(place, *command)
     assert done.returncode == 65 and b"segments.jsonl: damaged" in done.stderr and done.stderr.count(b"\n") == 1
-
-
-def test_settings_that_never_made_a_release_are_not_kept_though_the_run_was_stopped_in_between(place):
-    more = ("--save-every", "5", "--max-trips", "2", "--warmup", "0", "--clip", "norm")
-    make_shards(place / "shards", [story(i) for i in range(20, 80)], model=place / "model")
-    first = clet(place, "train", "shards", "--model", "model", "--run", "run", *QUICK, *more)
-    assert first.returncode == 0, first.stderr
-    kept = orjson.loads((place / "run" / "run.json").read_bytes())["settings"]
-    make_shards(place / "shards", [story(i) for i in range(100, 160)], model=place / "model", day=2)
-    # An invocation that ends, after a trip that goes back, before the breaker gives up.
-    stopped = clet(place, "train", "shards", "--run", "run", "--lr", "0.9", "--on-trip", "pause")
-    assert stopped.returncode == 75 and clet(place, "release", "resume", "run").returncode == 0
-    assert orjson.loads((place / "run" / "run.json").read_bytes())["settings"]["lr"] == 0.9
-    given_up = clet(place, "train", "shards", "--run", "run", "--on-trip", "continue")
-    assert given_up.returncode == 65 and b"--lr 0.9: not kept" in given_up.stderr
-    assert orjson.loads((place / "run" / "run.json").read_bytes())["settings"] == kept
-
-
-def test_releases_made_before_a_first_trip_prove_no_settings(place):
-    more = ("--save-every", "5", "--max-trips", "2", "--warmup", "0", "--clip", "norm")
-    make_shards(place / "shards", [story(i) for i in range(20, 80)], model=place / "model")
-    first = clet(place, "train", "shards", "--model", "model", "--run", "run", *QUICK, *more)
-    assert first.returncode == 0, first.stderr
-    make_shards(place / "shards", [story(i) for i in range(100, 160)], model=place / "model", day=2)
-    early = ("--release-every", "100", "--cooldown", "0")
-    given_up = clet(place, "train", "shards", "--run", "run", "--lr", "0.9", *early)
-    assert given_up.returncode == 65 and b"--lr 0.9" in given_up.stderr
-    assert orjson.loads((place / "run" / "run.json").read_bytes())["settings"]["lr"] == 3e-3
