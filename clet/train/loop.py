@@ -421,7 +421,8 @@ class Trainer:
         if weights is not None and any(each.device != self.model.head_weight.device for each in weights.values()):
             weights = None  # there was no room beside the model
         released = twin(self.model, weights)
-        candidate = Candidate(released, self._source, self.position.step, lines, self._facts())
+        facts = describer(self.run, progress.learned, self.tokens, self._seed, self.settings)
+        candidate = Candidate(released, self._source, self.position.step, lines, facts)
         if lines:
             self._keeper.put_back_copy(copied)
         if lines and self.around.stop.is_set():
@@ -486,9 +487,6 @@ class Trainer:
         """So long a time without a trip, or all of an invocation, says that the settings are not a mistake."""
         if not self.breaker.num_new:
             self.run.describe(self.run.facts | {"proven": self.settings.to_json()})
-
-    def _facts(self) -> Callable[[], dict[str, Any]]:
-        return describer(self.run, self._progress.learned, self.tokens, self._seed, self.settings)
 
     def measure(self) -> None:
         """Tell what `evaluate` says of the present weights."""

@@ -72,8 +72,10 @@ def strangest(losses: Sequence[float], nothing: float) -> np.ndarray:
     Windows that teach nothing have a loss that is not a number, and are none of them.
     """
     found = np.asarray(losses)
+    if np.isnan(found).all():
+        return np.ones(len(found), bool)
     above = found > nothing
-    return above if above.any() else found >= np.nanmedian(found) if not np.isnan(found).all() else ~above
+    return above if above.any() else found >= np.nanmedian(found)
 
 
 class Newness:
@@ -103,8 +105,7 @@ class Newness:
             return False
         before, now = float(np.mean(then)), float(np.mean(still))
         known = max(0.0, nothing - before)
-        accepted = self._accepted and segment == self._segment
-        if accepted:
+        if self._accepted and segment == self._segment:
             return now < before + 0.5 * known
         if now > before + KNOWN * known or loss < 0.5 * (now + nothing):
             return False
